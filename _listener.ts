@@ -1,0 +1,220 @@
+/** What TCP and Unix listeners share: who waits for a connection, and the loop that a peer cannot end. */
+
+import { errorCode } from "./errors.ts";
+import type {
+  SocketAddr,
+  StreamConn,
+  StreamListener,
+  WaitOptions,
+} from "./types.ts";
+import { checkTimeout, signalOf } from "./_check.ts";
+import {
+  closedResource,
+  DeadlineTimer,
+  interrupted,
+  Keeper,
+  type Outcome,
+  sleep,
+  WaitQueue,
+} from "./_wait.ts";
+
+/** What is needed below: a `Deno.Listener`. */
+export interface NativeListener<N> {
+  accept(): Promise<N>;
+  close(): void;
+  ref(): void;
+  unref(): void;
+}
+
+/** Connections that ended before they were accepted; a peer's name that is no text. Nobody's fault here. */
+const SKIPPED = new Set(["ENOTCONN", "ECONNABORTED", "ECONNRESET"]);
+
+/** The system is out of something, and may have it again soon. */
+const EXHAUSTED = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
+
+/** How long an exhausted loop waits at first and at most, in milliseconds. */
+const FIRST_PAUSE = 5;
+const LAST_PAUSE = 1000;
+
+/** What a listener is made of. */
+export interface ListenerParts<N, C, A> {
+  /** The runtime's listeners; two for a dual-stack one. */
+  readonly natives: readonly NativeListener<N>[];
+  /** The address that is reported. */
+  readonly addr: A;
+  /** Makes a connection of the runtime's, or says by `undefined` that it is not wanted. */
+  readonly wrap: (native: N) => C | undefined;
+  /** Called before the runtime's listeners are closed. */
+  readonly beforeClose?: () => void;
+}
+
+/** One of the runtime's listeners and its kept accept. */
+interface Source<N> {
+  readonly native: NativeListener<N>;
+  readonly keeper: Keeper<N>;
+  hasRef: boolean;
+}
+
+/** A listener over the runtime's. */
+export class Listener<
+  N extends { close(): void },
+  C extends StreamConn,
+  A extends SocketAddr,
+> implements StreamListener<C, A> {
+  readonly addr: A;
+  readonly #wrap: (native: N) => C | undefined;
+  readonly #beforeClose: (() => void) | undefined;
+  readonly #sources: readonly Source<N>[];
+  readonly #timer = new DeadlineTimer();
+  readonly #queue: WaitQueue<C, void>;
+  readonly #closing = new AbortController();
+  #timeout: number | undefined;
+  #wantsRef = true;
+
+  constructor({ natives, addr, wrap, beforeClose }: ListenerParts<N, C, A>) {
+    this.addr = addr;
+    this.#wrap = wrap;
+    this.#beforeClose = beforeClose;
+    this.#queue = new WaitQueue("Accept", this.#timer, () => this.#updateRef());
+    this.#sources = natives.map((native) => ({
+      native,
+      keeper: new Keeper(() => native.accept(), () => this.#pump()),
+      hasRef: true,
+    }));
+  }
+
+  get timeout(): number | undefined {
+    return this.#timeout;
+  }
+
+  set timeout(timeout: number | undefined) {
+    checkTimeout(timeout);
+    this.#timeout = timeout;
+  }
+
+  accept(options?: WaitOptions): Promise<C> {
+    return this.#accept(this.#timeout, options);
+  }
+
+  // Not async, and yet it never throws: what is wrong comes with the promise.
+  #accept(timeout: number | undefined, options?: WaitOptions): Promise<C> {
+    let signal: AbortSignal | undefined;
+    try {
+      signal = signalOf(options, "accept");
+      signal?.throwIfAborted();
+      if (this.#closed) throw closedResource("Listener");
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const accepted = this.#queue.add(undefined, timeout, signal);
+    this.#pump();
+    return accepted;
+  }
+
+  get #closed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  /** Serves those who wait with what has come, and waits for more where somebody still does. */
+  #pump(): void {
+    while (this.#closed || this.#queue.head !== undefined) {
+      const outcome = this.#take();
+      if (outcome === undefined) break;
+      if (this.#closed) {
+        if ("value" in outcome) outcome.value.close();
+      } else if ("value" in outcome) this.#hand(outcome.value);
+      else if (!isSkipped(outcome.error)) this.#queue.reject(outcome.error);
+    }
+    if (this.#closed) return;
+    if (this.#queue.head !== undefined) {
+      for (const { keeper } of this.#sources) keeper.run();
+    }
+    this.#updateRef();
+  }
+
+  #take(): Outcome<N> | undefined {
+    for (const { keeper } of this.#sources) {
+      const outcome = keeper.take();
+      if (outcome !== undefined) return outcome;
+    }
+    return undefined;
+  }
+
+  /** Gives a connection to the first who waits, unless it is not wanted. */
+  #hand(native: N): void {
+    try {
+      const conn = this.#wrap(native);
+      if (conn === undefined) native.close();
+      else this.#queue.resolve(conn);
+    } catch (error) {
+      native.close();
+      // A peer that is gone already: its socket takes no option any more.
+      if (!isSkipped(error)) this.#queue.reject(error);
+    }
+  }
+
+  async *[Symbol.asyncIterator](): AsyncIterableIterator<C> {
+    let pause = 0;
+    while (!this.#closed) {
+      let conn: C;
+      try {
+        conn = await this.#accept(undefined);
+      } catch (error) {
+        if (this.#closed) return;
+        if (!EXHAUSTED.has(errorCode(error) ?? "")) throw error;
+        pause = Math.min(pause === 0 ? FIRST_PAUSE : pause * 2, LAST_PAUSE);
+        await sleep(pause, this.#closing.signal);
+        continue;
+      }
+      pause = 0;
+      yield conn;
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closing.abort();
+    this.#timer.stop();
+    this.#beforeClose?.();
+    for (const { native } of this.#sources) native.close();
+    this.#queue.rejectAll(interrupted("Listener"));
+    this.#pump();
+  }
+
+  ref(): void {
+    this.#wantsRef = true;
+    this.#updateRef();
+  }
+
+  unref(): void {
+    this.#wantsRef = false;
+    this.#updateRef();
+  }
+
+  /** An accept that nobody waits for does not keep the process alive. */
+  #updateRef(): void {
+    const waited = this.#queue.head !== undefined;
+    for (const source of this.#sources) {
+      const wants = this.#wantsRef && (waited || !source.keeper.pending);
+      if (wants === source.hasRef) continue;
+      source.hasRef = wants;
+      if (wants) source.native.ref();
+      else source.native.unref();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await Promise.all(this.#sources.map(({ keeper }) => keeper.idle()));
+  }
+}
+
+/** Whether an accept failed because of the peer. */
+function isSkipped(error: unknown): boolean {
+  return error instanceof Deno.errors.InvalidData ||
+    SKIPPED.has(errorCode(error) ?? "");
+}

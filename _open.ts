@@ -1,0 +1,144 @@
+/** Opening sockets: names, aborts that leak nothing, and errors that say what could not be opened. */
+
+import { classOfCode, errorCode, strerror } from "./errors.ts";
+import type { SocketAddr } from "./types.ts";
+import { formatAddr, isIPv4, isIPv6, joinHostPort } from "./addr.ts";
+import { timedOut } from "./_wait.ts";
+
+/** An address as messages show it: "tcp 127.0.0.1:80", "unix /run/x.sock". */
+function describe(address: SocketAddr): string {
+  const text = formatAddr(address);
+  return text.replace(/^(tcp|udp|tls):\/\/|^(unix|unixgram):/, "$1$2 ");
+}
+
+/**
+ * An error anew, in the same class, saying what was to be done with which address. `code` is set,
+ * `cause` is the original. Errors of `node:` modules become the Deno class that belongs to their code.
+ */
+export function openingError(
+  action: string,
+  address: SocketAddr,
+  cause: unknown,
+): unknown {
+  if (!(cause instanceof Error) || cause instanceof DOMException) return cause;
+  const code = errorCode(cause);
+  let reason = cause.message.replace(/ \(os error \d+\)$/, "");
+  let Class = cause.constructor as new (
+    message: string,
+    options: ErrorOptions,
+  ) => Error;
+  if (typeof (cause as { syscall?: unknown }).syscall === "string") {
+    Class = code === undefined ? Error : classOfCode(code) ?? Error;
+    reason = code === "ENOTFOUND"
+      ? "Name or service not known"
+      : code === "EAI_AGAIN"
+      ? "Temporary failure in name resolution"
+      : strerror(code!);
+  } else {
+    reason = reason.replace(/^failed to lookup address information: /, "");
+  }
+  const suffix = code === undefined || cause instanceof Deno.errors.NotCapable
+    ? ""
+    : ` (${code})`;
+  const error = new Class(
+    `Cannot ${action} ${describe(address)}: ${reason}${suffix}`,
+    { cause },
+  );
+  return Object.assign(error, {
+    ...(code !== undefined && { code }),
+    address,
+  });
+}
+
+/** What bounds an opening. */
+export interface Bounds {
+  readonly timeout: number | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** A moment from which on an opening is over, and why. */
+interface Over {
+  readonly reason: unknown;
+}
+
+/**
+ * Runs an opening that can be cancelled, and leaks nothing: what it opens too late is closed.
+ *
+ * The runtime drops a connection that is made in the very turn of the abort: its `connect` looks at
+ * the signal once more at its end and throws the result away. So it gets a signal of ours whose
+ * `throwIfAborted` does nothing, and the late connection is closed here.
+ *
+ * @param what What is bounded, as the timeout's message says it.
+ * @param bounds The timeout and the signal.
+ * @param open Opens, and stops when its signal is aborted.
+ */
+export async function bounded<T extends { close(): void }>(
+  what: string,
+  { timeout, signal }: Bounds,
+  open: (signal: AbortSignal | undefined) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted();
+  if (timeout === undefined && signal === undefined) {
+    return await open(undefined);
+  }
+  const inner = new AbortController();
+  Object.defineProperty(inner.signal, "throwIfAborted", { value: () => {} });
+  let over: Over | undefined;
+  const end = (reason: unknown) => {
+    over ??= { reason };
+    inner.abort();
+  };
+  const onAbort = () => end(signal!.reason);
+  signal?.addEventListener("abort", onAbort);
+  const timer = timeout === undefined || timeout === Infinity
+    ? undefined
+    : setTimeout(
+      () => end(timedOut(what, timeout)),
+      Math.min(timeout, 2 ** 31 - 1),
+    );
+  try {
+    const opened = await open(inner.signal);
+    if (over === undefined) return opened;
+    opened.close();
+  } catch (error) {
+    if (over === undefined) throw error;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", onAbort);
+  }
+  throw (over as Over).reason;
+}
+
+/** What a bounded opening is called in a timeout's message. */
+export function connectTo(address: SocketAddr): string {
+  return `Connect to ${describe(address)}`;
+}
+
+/** Whether a flag grants the net permission for a host and port, without asking anybody. */
+function netGranted(host?: string): boolean {
+  const { state } = Deno.permissions.querySync(
+    host === undefined ? { name: "net" } : { name: "net", host },
+  );
+  return state === "granted";
+}
+
+/**
+ * The addresses to try for a host, in the resolver's order. `Deno.listen` would look a name up while
+ * the event loop stands still. The permission counts for the host as it is written, so where only the
+ * name is granted, or the name with a port, the name itself comes back and goes to Deno.
+ */
+export async function resolveHost(
+  hostname: string,
+  port: number,
+): Promise<string[]> {
+  if (isIPv4(hostname) || isIPv6(hostname)) return [hostname];
+  const all = netGranted();
+  if (!all && !netGranted(hostname)) return [hostname];
+  const { lookup } = await import("node:dns/promises");
+  const found = await lookup(hostname, { all: true, verbatim: true });
+  const addresses = [...new Set(found.map(({ address }) => address))];
+  return all ||
+      addresses.every((address) => netGranted(joinHostPort(address, port)))
+    ? addresses
+    : [hostname];
+}

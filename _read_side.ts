@@ -1,0 +1,312 @@
+/**
+ * The reading half of a stream: plain reads go straight to the runtime; reads that can be abandoned
+ * go through one kept read of the system and lose nothing.
+ */
+
+import { isClosedError } from "./errors.ts";
+import type { WaitOptions } from "./types.ts";
+import { notBytes, signalOf } from "./_check.ts";
+import {
+  closedResource,
+  type DeadlineTimer,
+  interrupted,
+  Keeper,
+  WaitQueue,
+} from "./_wait.ts";
+
+/** What is needed below. */
+export interface NativeReader {
+  read(p: Uint8Array): Promise<number | null>;
+  ref(): void;
+  unref(): void;
+}
+
+/** The largest buffer that a kept read has of its own. */
+const MAX_BUFFER = 65536;
+
+/**
+ * Buffers between two kept reads, by the logarithm of their size: making one of 64 KiB costs more
+ * than the read into it. At most 512 KiB of a size are held, for all connections together.
+ */
+const pool: Uint8Array[][] = [];
+
+/** A buffer for `size` bytes, at most {@linkcode MAX_BUFFER}; it may be larger. */
+function takeBuffer(size: number): Uint8Array {
+  const log = Math.max(6, 32 - Math.clz32(Math.min(size, MAX_BUFFER) - 1));
+  return pool[log]?.pop() ?? new Uint8Array(1 << log);
+}
+
+/** Gives a buffer back that nothing is being read into. */
+function giveBuffer(buffer: Uint8Array): void {
+  const log = 31 - Math.clz32(buffer.length);
+  const free = pool[log] ??= [];
+  if (free.length < Math.min(64, 2 ** 19 / buffer.length)) free.push(buffer);
+}
+
+/** Where discarded bytes go, for all connections: nobody looks at them. */
+let scratch: Uint8Array | undefined;
+
+/** The reading half. */
+export class ReadSide {
+  readonly #native: NativeReader;
+  readonly #timer: DeadlineTimer;
+  readonly #onFailure: (error: unknown) => void;
+  /** Bytes that have come. */
+  bytes = 0;
+  #timeout: number | undefined;
+  /** Anything that keeps a read off the straight way. */
+  #slow = false;
+  /** Plain reads that wait in the runtime. */
+  #plain = 0;
+  #closed = false;
+  /** The first fatal error. It is what the end of the stream really was. */
+  #failure: unknown;
+  /** Whether everything before {@linkcode #failure} has been read. */
+  #failed = false;
+  #queue: WaitQueue<number | null, Uint8Array> | undefined;
+  #keeper: Keeper<number | null> | undefined;
+  /** The kept read's buffer, and which part of it waits for a reader. */
+  #buffer: Uint8Array | undefined;
+  #from = 0;
+  #to = 0;
+  #discarding: Promise<boolean> | undefined;
+  /** Whether somebody waits for the discarding to end. */
+  #held = false;
+  #wantsRef = true;
+  #hasRef = true;
+
+  /**
+   * @param native The runtime's reader.
+   * @param timer The handle's timer.
+   * @param onFailure Told of the first fatal error that a read sees.
+   */
+  constructor(
+    native: NativeReader,
+    timer: DeadlineTimer,
+    onFailure: (error: unknown) => void,
+  ) {
+    this.#native = native;
+    this.#timer = timer;
+    this.#onFailure = onFailure;
+  }
+
+  get timeout(): number | undefined {
+    return this.#timeout;
+  }
+
+  set timeout(timeout: number | undefined) {
+    this.#timeout = timeout;
+    this.#update();
+  }
+
+  /** Whether a read waits or bytes are kept. */
+  get busy(): boolean {
+    return this.#plain > 0 || this.#to > this.#from ||
+      this.#keeper?.pending === true || this.#discarding !== undefined;
+  }
+
+  /** Reads. */
+  read(p: Uint8Array, options?: WaitOptions): Promise<number | null> {
+    if (!(p instanceof Uint8Array)) {
+      return Promise.reject(notBytes(p, "buffer"));
+    }
+    if (this.#slow || options !== undefined) return this.#readSlow(p, options);
+    this.#plain++;
+    return this.#native.read(p).then(this.#onRead, this.#onReadError);
+  }
+
+  #onRead = (n: number | null): number | null => {
+    if (--this.#plain === 0 && !this.#hasRef) this.#updateRef();
+    if (n === null) return this.#end();
+    this.bytes += n;
+    return n;
+  };
+
+  #onReadError = (error: unknown): never => {
+    this.#plain--;
+    throw this.#latch(error);
+  };
+
+  /** The end of the stream: the error that it hides, if there is one. */
+  #end(): null {
+    if (this.#failure === undefined) return null;
+    this.#failed = true;
+    this.#update();
+    throw this.#failure;
+  }
+
+  /** Keeps the first fatal error and returns what the caller gets. */
+  #latch(error: unknown): unknown {
+    if (isClosedError(error) || error instanceof TypeError) return error;
+    if (this.#failure === undefined) {
+      this.#failure = error;
+      this.#onFailure(error);
+    }
+    this.#failed = true;
+    this.#update();
+    return this.#failure;
+  }
+
+  /** Takes note of an error that a write saw first: what had come before it can still be read. */
+  peerFailed(error: unknown): void {
+    this.#failure ??= error;
+  }
+
+  #readSlow(
+    p: Uint8Array,
+    options: WaitOptions | undefined,
+  ): Promise<number | null> {
+    let signal: AbortSignal | undefined;
+    try {
+      signal = signalOf(options, "read");
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    if (p.length === 0) return Promise.resolve(0);
+    if (this.#closed) return Promise.reject(closedResource("Connection"));
+    if (this.#discarding !== undefined) return Promise.resolve(null);
+    if (this.#failed) return Promise.reject(this.#failure);
+    this.#queue ??= new WaitQueue("Read", this.#timer, () => this.#update());
+    const promise = this.#queue.add(p, this.#timeout, signal);
+    this.#pump();
+    return promise;
+  }
+
+  /** Serves those who wait from the kept read, and starts it where it is missing. */
+  #pump = (): void => {
+    const queue = this.#queue!;
+    const keeper = this.#keeper ??= new Keeper(this.#startKept, this.#pump);
+    for (;;) {
+      if (this.#from === this.#to) {
+        if (keeper.pending) break;
+        const outcome = keeper.take();
+        if (outcome === undefined) {
+          if (queue.head === undefined) break;
+          keeper.run();
+          break;
+        }
+        this.#deliver(outcome, queue);
+        continue;
+      }
+      const waiter = queue.head;
+      if (waiter === undefined) break;
+      const p = waiter.payload;
+      // 0 if the caller has transferred its buffer away: the bytes stay for the next one.
+      const n = Math.min(p.length, this.#to - this.#from);
+      if (n > 0) p.set(this.#buffer!.subarray(this.#from, this.#from + n));
+      this.#from += n;
+      queue.resolve(n);
+    }
+    if (!keeper.pending && this.#from === this.#to) this.#dropBuffer();
+    this.#update();
+  };
+
+  /** Takes in what the kept read has brought. */
+  #deliver(
+    outcome: { value: number | null } | { error: unknown },
+    queue: WaitQueue<number | null, Uint8Array>,
+  ): void {
+    try {
+      if ("error" in outcome) throw this.#latch(outcome.error);
+      const n = outcome.value ?? this.#end();
+      if (n !== null) {
+        this.bytes += n;
+        if (this.#discarding !== undefined || this.#closed) return;
+        this.#from = 0;
+        this.#to = n;
+      } else if (queue.head !== undefined) queue.resolve(null);
+    } catch (error) {
+      if (this.#failed) queue.rejectAll(error);
+      else if (queue.head !== undefined) queue.reject(error);
+    }
+  }
+
+  #startKept = (): Promise<number | null> => {
+    const asked = Math.min(this.#queue!.head!.payload.length, MAX_BUFFER);
+    if (this.#buffer === undefined || this.#buffer.length < asked) {
+      this.#dropBuffer();
+      this.#buffer = takeBuffer(asked);
+    }
+    const buffer = this.#buffer;
+    return this.#native.read(
+      asked === buffer.length ? buffer : buffer.subarray(0, asked),
+    );
+  };
+
+  #dropBuffer(): void {
+    this.#from = this.#to = 0;
+    if (this.#buffer === undefined) return;
+    giveBuffer(this.#buffer);
+    this.#buffer = undefined;
+  }
+
+  /**
+   * Reads and discards what comes until the stream ends, once for all. From now on every read says
+   * that the stream has ended.
+   *
+   * @param hold Whether the caller waits for it.
+   * @returns Whether the stream ended as it should.
+   */
+  discard(hold: boolean): Promise<boolean> {
+    this.#held ||= hold;
+    if (this.#discarding === undefined) {
+      this.#discarding = this.#discardAll();
+      while (this.#queue?.head !== undefined) this.#queue.resolve(null);
+      this.#from = this.#to = 0;
+      if (this.#keeper?.pending !== true) this.#dropBuffer();
+    }
+    this.#update();
+    return this.#discarding;
+  }
+
+  async #discardAll(): Promise<boolean> {
+    if (this.#failed || this.#closed) return false;
+    scratch ??= new Uint8Array(MAX_BUFFER);
+    try {
+      for (;;) {
+        const n = await this.#native.read(scratch);
+        if (n === null) return this.#failure === undefined;
+        this.bytes += n;
+      }
+    } catch (error) {
+      this.#latch(error);
+      return false;
+    }
+  }
+
+  /** Whoever waits is told that the handle is closed; so is whoever comes. */
+  close(): void {
+    this.#closed = true;
+    this.#slow = true;
+    this.#queue?.rejectAll(interrupted("Connection"));
+    this.#from = this.#to = 0;
+    if (this.#keeper?.pending !== true) this.#dropBuffer();
+  }
+
+  /** What the user wants of the process's life. */
+  setRef(wants: boolean): void {
+    this.#wantsRef = wants;
+    this.#updateRef();
+  }
+
+  /** Works out anew what follows from the state. */
+  #update(): void {
+    this.#slow = this.#closed || this.#failed || this.#timeout !== undefined ||
+      this.#discarding !== undefined || this.#to > this.#from ||
+      this.#keeper?.pending === true;
+    this.#updateRef();
+  }
+
+  /** A read that nobody waits for does not keep the process alive. */
+  #updateRef(): void {
+    const idle = this.#plain === 0 && this.#queue?.head === undefined &&
+      (this.#keeper?.pending === true || this.#discarding !== undefined) &&
+      !this.#held;
+    const wants = this.#wantsRef && !idle;
+    if (wants === this.#hasRef) return;
+    this.#hasRef = wants;
+    if (wants) this.#native.ref();
+    else this.#native.unref();
+  }
+}

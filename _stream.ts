@@ -1,0 +1,163 @@
+/** What TCP, Unix and in-memory connections share: the two halves and what needs both. */
+
+import {
+  type CloseGracefullyOptions,
+  keepsReads,
+  type SocketAddr,
+  type StreamConn,
+  type WaitOptions,
+} from "./types.ts";
+import { checkOptions, checkTimeout } from "./_check.ts";
+import { closedResource, DeadlineTimer, sleep } from "./_wait.ts";
+import { toReadableStream, toWritableStream } from "./io.ts";
+import { type NativeReader, ReadSide } from "./_read_side.ts";
+import { type NativeWriter, WriteSide } from "./_write_side.ts";
+
+/** What is needed below: a `Deno.Conn`, or something that behaves like one. */
+export interface NativeStream extends NativeReader, NativeWriter {
+  close(): void;
+}
+
+/** How long `closeGracefully` waits by default, in milliseconds. */
+const GRACE = 10_000;
+
+/** A connection over the runtime's one. */
+export abstract class Stream<N extends NativeStream, A extends SocketAddr>
+  implements StreamConn<A> {
+  protected readonly native: N;
+  readonly #timer: DeadlineTimer;
+  readonly #in: ReadSide;
+  readonly #out: WriteSide;
+  #closed = false;
+  #readable: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
+  #writable: WritableStream<Uint8Array<ArrayBufferLike>> | undefined;
+
+  constructor(native: N, timer: DeadlineTimer = new DeadlineTimer()) {
+    this.native = native;
+    this.#timer = timer;
+    this.#in = new ReadSide(native, timer, (e) => this.#out.peerFailed(e));
+    this.#out = new WriteSide(native, timer, (e) => this.#in.peerFailed(e));
+  }
+
+  abstract get localAddr(): A;
+  abstract get remoteAddr(): A;
+  abstract detach(): Deno.Conn;
+
+  get [keepsReads](): true {
+    return true;
+  }
+
+  get timeout(): number | undefined {
+    return this.#in.timeout;
+  }
+
+  set timeout(timeout: number | undefined) {
+    checkTimeout(timeout);
+    this.#in.timeout = timeout;
+    this.#out.timeout = timeout;
+  }
+
+  get bytesRead(): number {
+    return this.#in.bytes;
+  }
+
+  get bytesWritten(): number {
+    return this.#out.bytes;
+  }
+
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return this.#readable ??= toReadableStream(this, {
+      cancel: () => void this.#in.discard(false),
+    });
+  }
+
+  get writable(): WritableStream<Uint8Array<ArrayBufferLike>> {
+    return this.#writable ??= toWritableStream(this, {
+      abort: () => this.close(),
+    });
+  }
+
+  read(p: Uint8Array, options?: WaitOptions): Promise<number | null> {
+    return this.#in.read(p, options);
+  }
+
+  write(p: Uint8Array, options?: WaitOptions): Promise<number> {
+    return this.#out.write(p, options);
+  }
+
+  writeAll(
+    data: Uint8Array | readonly Uint8Array[],
+    options?: WaitOptions,
+  ): Promise<void> {
+    return this.#out.writeAll(data, options);
+  }
+
+  closeWrite(): Promise<void> {
+    return this.#out.closeWrite();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#end();
+    this.native.close();
+  }
+
+  /** Everything that closing means above the runtime. */
+  #end(): void {
+    this.#closed = true;
+    this.#timer.stop();
+    this.#in.close();
+    this.#out.close();
+  }
+
+  async closeGracefully(
+    options: CloseGracefullyOptions = {},
+  ): Promise<boolean> {
+    checkOptions(options, "closeGracefully");
+    const { timeout = GRACE } = options;
+    checkTimeout(timeout);
+    if (this.#closed) return false;
+    const over = new AbortController();
+    // No timeout of the connection's own may come in between: the bound is for the whole.
+    this.#out.timeout = undefined;
+    const ended = this.#out.closeWrite().then(() => this.#in.discard(true))
+      .catch(() => false);
+    const bound = timeout === Infinity
+      ? ended
+      : sleep(timeout, over.signal).then(() => false);
+    try {
+      return await Promise.race([ended, bound]);
+    } finally {
+      over.abort();
+      this.close();
+    }
+  }
+
+  protected checkOpen(): void {
+    if (this.#closed) throw closedResource("Connection");
+  }
+
+  /** Gives the runtime's connection away, if nothing is under way. */
+  protected release(): N {
+    this.checkOpen();
+    if (this.#in.busy || this.#out.busy) {
+      throw new Deno.errors.Busy(
+        "Cannot detach: a read or write waits, or bytes are kept for the next read",
+      );
+    }
+    this.#end();
+    return this.native;
+  }
+
+  ref(): void {
+    this.#in.setRef(true);
+  }
+
+  unref(): void {
+    this.#in.setRef(false);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

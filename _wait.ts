@@ -1,0 +1,303 @@
+/**
+ * Where a wait meets a timeout, a signal and a close.
+ *
+ * Operations of the runtime cannot be cancelled, so waiting and operating are kept apart: callers
+ * stand in a {@linkcode WaitQueue}, each with a deadline and a signal of its own, and a
+ * {@linkcode Keeper} holds the one operation that is under way, and its result until somebody wants it.
+ */
+
+/** The longest delay that `setTimeout` takes; beyond it, it fires at once. */
+const MAX_DELAY = 2 ** 31 - 1;
+
+/** What a closed handle tells those who wait on it, as the runtime tells a pending read. */
+export function interrupted(what: string): Error {
+  const error = new Deno.errors.Interrupted(
+    `${what} was closed during the wait`,
+  );
+  return Object.assign(error, { code: "EINTR" });
+}
+
+/** What a closed handle tells those who come later. */
+export function closedResource(what: string): Error {
+  const error = new Deno.errors.BadResource(`${what} is closed`);
+  return Object.assign(error, { code: "EBADF" });
+}
+
+/** What a wait ends with whose timeout ran out. */
+export function timedOut(what: string, timeout: number): DOMException {
+  return new DOMException(
+    `${what} timed out after ${timeout} ms`,
+    "TimeoutError",
+  );
+}
+
+/**
+ * One timer for all deadlines of a handle. It is left running when a wait ends and set anew only when
+ * it fires, so that a wait that ends in time costs no timer at all. It never keeps the process alive,
+ * unless `holds` is set: then it does while somebody waits (for handles without an operation of the
+ * runtime below them).
+ */
+export class DeadlineTimer {
+  readonly #queues: { expire(now: number): number }[] = [];
+  readonly #holds: boolean;
+  #waiting = 0;
+  #at = Infinity;
+  #id: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(holds = false) {
+    this.#holds = holds;
+  }
+
+  /** Adds a queue whose deadlines are watched from now on. */
+  add(queue: { expire(now: number): number }): void {
+    this.#queues.push(queue);
+  }
+
+  /** Makes sure that the timer fires at a deadline or before. */
+  watch(deadline: number): void {
+    if (deadline >= this.#at) return;
+    clearTimeout(this.#id);
+    this.#at = deadline;
+    const delay = Math.ceil(deadline - performance.now());
+    this.#id = setTimeout(() => this.#fire(), Math.min(delay, MAX_DELAY));
+    if (!this.#holds || this.#waiting === 0) Deno.unrefTimer(this.#id);
+  }
+
+  /** Counts those who wait: one more, or one less. */
+  count(change: 1 | -1): void {
+    if (!this.#holds) return;
+    this.#waiting += change;
+    if (this.#id === undefined) return;
+    if (this.#waiting === 0) Deno.unrefTimer(this.#id);
+    else Deno.refTimer(this.#id);
+  }
+
+  /** Stops the timer for good. */
+  stop(): void {
+    clearTimeout(this.#id);
+    this.#id = undefined;
+    this.#at = -Infinity;
+  }
+
+  #fire(): void {
+    this.#id = undefined;
+    this.#at = Infinity;
+    const now = performance.now();
+    let next = Infinity;
+    for (const queue of this.#queues) next = Math.min(next, queue.expire(now));
+    if (next < Infinity) this.watch(next);
+  }
+}
+
+/** One caller in a {@linkcode WaitQueue}. */
+export interface Waiter<P> {
+  /** What the caller wants. */
+  readonly payload: P;
+}
+
+/** A caller as the queue sees it: a node of a doubly linked list. */
+class Node<T, P> implements Waiter<P> {
+  readonly payload: P;
+  deadline = Infinity;
+  timeout = Infinity;
+  resolve!: (value: T) => void;
+  reject!: (reason: unknown) => void;
+  signal: AbortSignal | undefined;
+  onAbort: (() => void) | undefined;
+  before: Node<T, P> | undefined;
+  after: Node<T, P> | undefined;
+
+  constructor(payload: P) {
+    this.payload = payload;
+  }
+}
+
+/** Callers in their order, each with a timeout and a signal of its own. */
+export class WaitQueue<T, P> {
+  readonly #what: string;
+  readonly #timer: DeadlineTimer;
+  readonly #onAbandon:
+    | ((waiter: Waiter<P>, reason: unknown) => void)
+    | undefined;
+  #head: Node<T, P> | undefined;
+  #tail: Node<T, P> | undefined;
+
+  /**
+   * @param what What is waited for, as a timeout's message says it.
+   * @param timer The handle's timer.
+   * @param onAbandon Told of a caller that has left because of its timeout or signal.
+   */
+  constructor(
+    what: string,
+    timer: DeadlineTimer,
+    onAbandon?: (waiter: Waiter<P>, reason: unknown) => void,
+  ) {
+    this.#what = what;
+    this.#timer = timer;
+    this.#onAbandon = onAbandon;
+    timer.add(this);
+  }
+
+  /** Who is served next. */
+  get head(): Waiter<P> | undefined {
+    return this.#head;
+  }
+
+  /** Puts a caller at the end. The promise is the caller's. */
+  add(
+    payload: P,
+    timeout: number | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    const node = new Node<T, P>(payload);
+    const promise = new Promise<T>((resolve, reject) => {
+      node.resolve = resolve;
+      node.reject = reject;
+    });
+    if (this.#tail === undefined) this.#head = node;
+    else this.#tail.after = node;
+    node.before = this.#tail;
+    this.#tail = node;
+    this.#timer.count(1);
+    if (timeout !== undefined) {
+      node.timeout = timeout;
+      node.deadline = performance.now() + timeout;
+      this.#timer.watch(node.deadline);
+    }
+    if (signal !== undefined) {
+      node.signal = signal;
+      node.onAbort = () => this.#abandon(node, signal.reason);
+      signal.addEventListener("abort", node.onAbort);
+    }
+    return promise;
+  }
+
+  /** Gives the first caller its result. */
+  resolve(value: T): void {
+    const node = this.#head!;
+    this.#remove(node);
+    node.resolve(value);
+  }
+
+  /** Gives the first caller an error. */
+  reject(reason: unknown): void {
+    const node = this.#head!;
+    this.#remove(node);
+    node.reject(reason);
+  }
+
+  /** Gives every caller an error. */
+  rejectAll(reason: unknown): void {
+    while (this.#head !== undefined) this.reject(reason);
+  }
+
+  /** Ends the waits whose deadline has come and returns the next one. */
+  expire(now: number): number {
+    let next = Infinity;
+    let node = this.#head;
+    while (node !== undefined) {
+      const { after } = node;
+      if (node.deadline <= now) {
+        this.#abandon(node, timedOut(this.#what, node.timeout));
+      } else next = Math.min(next, node.deadline);
+      node = after;
+    }
+    return next;
+  }
+
+  #abandon(node: Node<T, P>, reason: unknown): void {
+    this.#remove(node);
+    node.reject(reason);
+    this.#onAbandon?.(node, reason);
+  }
+
+  #remove(node: Node<T, P>): void {
+    if (node.before === undefined) this.#head = node.after;
+    else node.before.after = node.after;
+    if (node.after === undefined) this.#tail = node.before;
+    else node.after.before = node.before;
+    if (node.onAbort !== undefined) {
+      node.signal!.removeEventListener("abort", node.onAbort);
+    }
+    this.#timer.count(-1);
+  }
+}
+
+/** How a kept operation ended. */
+export type Outcome<R> = { readonly value: R } | { readonly error: unknown };
+
+/**
+ * Keeps one operation that cannot be cancelled, and its outcome until it is taken. A rejection is
+ * always handled here.
+ */
+export class Keeper<R> {
+  readonly #start: () => Promise<R>;
+  readonly #onSettled: () => void;
+  #pending = false;
+  #outcome: Outcome<R> | undefined;
+  #idle: PromiseWithResolvers<void> | undefined;
+
+  /**
+   * @param start Starts the operation.
+   * @param onSettled Told that an outcome is there.
+   */
+  constructor(start: () => Promise<R>, onSettled: () => void) {
+    this.#start = start;
+    this.#onSettled = onSettled;
+  }
+
+  /** Whether the operation is under way. */
+  get pending(): boolean {
+    return this.#pending;
+  }
+
+  /** Starts the operation, unless it is under way or its outcome is still here. */
+  run(): void {
+    if (this.#pending || this.#outcome !== undefined) return;
+    this.#pending = true;
+    this.#start().then(this.#onValue, this.#onError);
+  }
+
+  /** Takes the outcome away, if there is one. */
+  take(): Outcome<R> | undefined {
+    const outcome = this.#outcome;
+    this.#outcome = undefined;
+    return outcome;
+  }
+
+  /** Resolves when no operation is under way. */
+  idle(): Promise<void> {
+    if (!this.#pending) return Promise.resolve();
+    this.#idle ??= Promise.withResolvers<void>();
+    return this.#idle.promise;
+  }
+
+  #onValue = (value: R): void => this.#settle({ value });
+  #onError = (error: unknown): void => this.#settle({ error });
+
+  #settle(outcome: Outcome<R>): void {
+    this.#pending = false;
+    this.#outcome = outcome;
+    this.#onSettled();
+    this.#idle?.resolve();
+    this.#idle = undefined;
+  }
+}
+
+/**
+ * Waits for a time, or for an abort, whichever comes first. It does not reject: who called looks at
+ * the signal.
+ */
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const done = () => {
+      clearTimeout(id);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const id = setTimeout(done, Math.min(ms, MAX_DELAY));
+    signal?.addEventListener("abort", done);
+  });
+}

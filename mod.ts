@@ -1,0 +1,32 @@
+/**
+ * Berkeley sockets for Deno: TCP and Unix streams with timeouts that lose no bytes, writes that are
+ * whole, half-close, accept loops that a peer cannot end, and errors that say what went wrong.
+ *
+ * @example A server and a client
+ * ```ts
+ * import { connectTcp, copy, listenTcp, readAll } from "@berkeley/sockets";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using listener = await listenTcp({ hostname: "127.0.0.1" });
+ * const client = await connectTcp(listener.addr);
+ * const server = await listener.accept();
+ *
+ * await client.writeAll(new TextEncoder().encode("hello"));
+ * await client.closeWrite();
+ * await copy(server, server);
+ * server.close();
+ *
+ * assertEquals(new TextDecoder().decode(await readAll(client)), "hello");
+ * client.close();
+ * ```
+ *
+ * @module
+ */
+
+export * from "./addr.ts";
+export * from "./errors.ts";
+export * from "./io.ts";
+export * from "./pair.ts";
+export * from "./tcp.ts";
+export * from "./types.ts";
+export * from "./unix.ts";

@@ -1,0 +1,270 @@
+/**
+ * Unix domain sockets: connections and listeners on paths and abstract names.
+ *
+ * Needs `--allow-read` and `--allow-write` for the path and `--allow-net=unix:/ABSOLUTE/PATH`, or
+ * `--allow-net`. Abstract names need `--allow-net` only. See unix(7).
+ *
+ * @example A server on a path, and its client
+ * ```ts
+ * import { connectUnix, listenUnix } from "@berkeley/sockets/unix";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const path = `${await Deno.makeTempDir()}/example.sock`;
+ * await using listener = await listenUnix({ path, mode: 0o600 });
+ * using client = await connectUnix({ path });
+ * using server = await listener.accept();
+ * await client.writeAll(new TextEncoder().encode("hello"));
+ * const buffer = new Uint8Array(100);
+ * assertEquals(await server.read(buffer), 5);
+ * ```
+ *
+ * @module
+ */
+
+import type { StreamConn, StreamListener, UnixAddr } from "./types.ts";
+import {
+  checkInteger,
+  checkOptions,
+  checkSignal,
+  checkTimeout,
+  show,
+} from "./_check.ts";
+import { sleep } from "./_wait.ts";
+import { checkUnixPath } from "./_unix_path.ts";
+import { Stream } from "./_stream.ts";
+import { bounded, connectTo, openingError } from "./_open.ts";
+import { bindFile, type Bound } from "./_socket_file.ts";
+import { Listener } from "./_listener.ts";
+
+// Options
+
+/** How {@linkcode connectUnix} connects. */
+export interface ConnectUnixOptions {
+  /** The path, as a string or a file URL, at most 107 bytes (103 on Darwin); or `"\0name"`. */
+  path: string | URL;
+  /** How long connecting may take while the server's queue is full: milliseconds above 0. */
+  timeout?: number | undefined;
+  /** Ends connecting with `signal.reason`. */
+  signal?: AbortSignal | undefined;
+}
+
+/** How {@linkcode listenUnix} listens. */
+export interface ListenUnixOptions {
+  /**
+   * The path, as a string or a file URL, at most 107 bytes (103 on Darwin); or an abstract name,
+   * `"\0name"` (Linux only). A relative path is resolved when it is bound.
+   */
+  path: string | URL;
+  /**
+   * The permission bits of the socket's file, such as `0o600`; what the umask leaves by default. On
+   * Linux a client needs the write bit. They are set before anybody can connect.
+   */
+  mode?: number;
+  /**
+   * What happens to a socket that is at the path: `"stale"` (the default) removes it if nobody
+   * listens on it, which a connect finds out; `"always"` removes it; `"never"` removes nothing. A
+   * file that is no socket is never removed.
+   */
+  unlink?: "stale" | "always" | "never";
+}
+
+// Open functions
+
+/**
+ * Connects to a Unix stream socket. While the server's queue is full, it waits.
+ *
+ * Needs read and write permission for the path and net permission for `unix:` and the absolute path.
+ *
+ * @param options Where to, and how.
+ * @returns The connection. Its `remoteAddr` has the path as it was given.
+ * @throws {Deno.errors.NotFound} If there is no such file. Errors of opening name the path; `code`,
+ * `address` and `cause` tell the rest.
+ * @throws {Deno.errors.ConnectionRefused} If nobody listens on it.
+ * @throws {Deno.errors.PermissionDenied} If the file's mode says no.
+ * @throws {Error} With `code` `"EPROTOTYPE"`, if it is a datagram socket.
+ * @throws {Deno.errors.NotCapable} If a permission is missing.
+ * @throws {DOMException} Named `"TimeoutError"`, if the timeout ran out. Nothing stays open.
+ * @throws {TypeError | RangeError} If an option is wrong, or the path too long.
+ *
+ * @example An abstract name
+ * ```ts
+ * import { connectUnix, listenUnix } from "@berkeley/sockets/unix";
+ * import { assertEquals } from "@std/assert";
+ *
+ * if (Deno.build.os === "linux") {
+ *   const path = `\0example-${crypto.randomUUID()}`;
+ *   await using listener = await listenUnix({ path });
+ *   using conn = await connectUnix({ path, timeout: 5000 });
+ *   assertEquals(conn.remoteAddr, listener.addr);
+ * }
+ * ```
+ */
+export async function connectUnix(
+  options: ConnectUnixOptions,
+): Promise<UnixConn> {
+  checkOptions(options, "connectUnix");
+  const { timeout, signal } = options;
+  const path = checkUnixPath(options.path);
+  checkTimeout(timeout);
+  checkSignal(signal);
+  const remoteAddr: UnixAddr = Object.freeze({ transport: "unix", path });
+  const native = await bounded(
+    connectTo(remoteAddr),
+    { timeout, signal },
+    async (signal) => {
+      try {
+        return await connectWaiting(path, signal);
+      } catch (error) {
+        throw openingError("connect to", remoteAddr, error);
+      }
+    },
+  );
+  return new UnixSocketConn(native, undefined, remoteAddr);
+}
+
+/** The pauses between two tries at a full queue, in milliseconds: the first and the longest. */
+const FIRST_PAUSE = 1;
+const LAST_PAUSE = 50;
+
+/**
+ * Connects, and waits where connect(2) would: the runtime's socket is non-blocking and says EAGAIN
+ * at once when the server's queue is full.
+ */
+async function connectWaiting(
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<Deno.UnixConn> {
+  for (let pause = FIRST_PAUSE;; pause = Math.min(pause * 2, LAST_PAUSE)) {
+    try {
+      return await Deno.connect({ transport: "unix", path });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+      await sleep(pause, signal);
+      if (signal?.aborted) throw error;
+    }
+  }
+}
+
+/**
+ * Listens on a Unix stream socket.
+ *
+ * The file at the path is ours or it is not touched. On `close()`, and when the program ends by
+ * `Deno.exit`, it is removed if it is still the one that was made; after a crash it stays, and the
+ * next listener removes it as stale. To be sure of that a second name beside the path is bound and
+ * linked to it; peers on other libraries see that name as the server's address. Where the grants
+ * cover the path only, or the second name would be too long, the path is bound directly, and then
+ * Deno deletes on close whatever is at the path by that time.
+ *
+ * Needs read and write permission for the path (for its folder, to have the second name) and net
+ * permission for `unix:` and the absolute path, or all of net.
+ *
+ * @param options Where, and how.
+ * @returns The listener. Its `addr` has the path as it was given.
+ * @throws {Deno.errors.AddrInUse} If somebody listens there, or something is there that is not to be
+ * removed. Errors of opening name the path; `code`, `address` and `cause` tell the rest.
+ * @throws {Deno.errors.NotFound} If the folder does not exist.
+ * @throws {Deno.errors.PermissionDenied} If the folder's mode says no.
+ * @throws {Deno.errors.NotCapable} If a permission is missing.
+ * @throws {TypeError | RangeError} If an option is wrong, or the path too long.
+ *
+ * @example A path that survives nothing
+ * ```ts
+ * import { listenUnix } from "@berkeley/sockets/unix";
+ * import { assertRejects } from "@std/assert";
+ *
+ * const path = `${await Deno.makeTempDir()}/example.sock`;
+ * const listener = await listenUnix({ path });
+ * await assertRejects(() => listenUnix({ path }), Deno.errors.AddrInUse);
+ * listener.close();
+ * await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
+ * ```
+ */
+export async function listenUnix(
+  options: ListenUnixOptions,
+): Promise<UnixListener> {
+  checkOptions(options, "listenUnix");
+  const { mode, unlink = "stale" } = options;
+  const path = checkUnixPath(options.path);
+  if (mode !== undefined) checkInteger(mode, "mode", 0, 0o777);
+  if (unlink !== "stale" && unlink !== "always" && unlink !== "never") {
+    throw new TypeError(
+      `Invalid unlink: expected "stale", "always" or "never", got ${
+        show(unlink)
+      }`,
+    );
+  }
+  const addr: UnixAddr = Object.freeze({ transport: "unix", path });
+  let bound: Bound<Deno.UnixListener>;
+  try {
+    bound = await bindFile(
+      path,
+      { mode, unlink },
+      (path) => Deno.listen({ transport: "unix", path }),
+    );
+  } catch (error) {
+    throw openingError("listen on", addr, error);
+  }
+  return new Listener({
+    natives: [bound.native],
+    addr,
+    wrap: (native: Deno.UnixConn) =>
+      new UnixSocketConn(native, addr, undefined),
+    beforeClose: bound.release,
+  });
+}
+
+// Connection
+
+/**
+ * A Unix stream connection. It has every member of `Deno.UnixConn`; the path in its addresses is
+ * `null` for a socket without a name, as most clients are.
+ */
+export interface UnixConn extends StreamConn<UnixAddr> {
+  /**
+   * Gives the runtime's connection away. This handle counts as closed from then on.
+   *
+   * @returns The `Deno.UnixConn` below.
+   * @throws {Deno.errors.Busy} While a read or write waits, or bytes are kept for the next read.
+   * @throws {Deno.errors.BadResource} If the connection is closed.
+   */
+  detach(): Deno.UnixConn;
+}
+
+/** A frozen address of the runtime's. */
+function toAddr(addr: Deno.UnixAddr): UnixAddr {
+  return Object.freeze({ transport: "unix", path: addr.path });
+}
+
+class UnixSocketConn extends Stream<Deno.UnixConn, UnixAddr>
+  implements UnixConn {
+  #localAddr: UnixAddr | undefined;
+  #remoteAddr: UnixAddr | undefined;
+
+  /** The end that has the server's path is told, for the runtime knows the bound name only. */
+  constructor(
+    native: Deno.UnixConn,
+    localAddr: UnixAddr | undefined,
+    remoteAddr: UnixAddr | undefined,
+  ) {
+    super(native);
+    this.#localAddr = localAddr;
+    this.#remoteAddr = remoteAddr;
+  }
+
+  override get localAddr(): UnixAddr {
+    return this.#localAddr ??= toAddr(this.native.localAddr);
+  }
+
+  override get remoteAddr(): UnixAddr {
+    return this.#remoteAddr ??= toAddr(this.native.remoteAddr);
+  }
+
+  override detach(): Deno.UnixConn {
+    return this.release();
+  }
+}
+
+// Listener
+
+/** A Unix stream listener. It has every member of `Deno.UnixListener`. */
+export type UnixListener = StreamListener<UnixConn, UnixAddr>;

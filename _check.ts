@@ -5,7 +5,7 @@ export function show(value: unknown): string {
   switch (typeof value) {
     case "string":
       return JSON.stringify(
-        value.length > 80 ? `${value.slice(0, 80)}…` : value,
+        value.length > 80 ? `${value.slice(0, 80).toWellFormed()}…` : value,
       );
     case "bigint":
       return `${value}n`;
@@ -14,7 +14,7 @@ export function show(value: unknown): string {
     case "object":
       if (value === null) return "null";
       if (Array.isArray(value)) return "an array";
-      return `an object (${value.constructor?.name ?? "no class"})`;
+      return `an object (${value.constructor?.name || "no class"})`;
     default:
       return String(value);
   }

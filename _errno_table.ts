@@ -38,6 +38,7 @@ const TABLE: Readonly<Record<string, Row>> = {
   EPROTONOSUPPORT: [93, 43, 10043, "Protocol not supported"],
   ESOCKTNOSUPPORT: [94, 44, 10044, "Socket type not supported"],
   EOPNOTSUPP: [95, 102, 10045, "Operation not supported"],
+  ENOTSUP: [95, 45, 10045, "Operation not supported"],
   EPFNOSUPPORT: [96, 46, 10046, "Protocol family not supported"],
   EAFNOSUPPORT: [
     97,
@@ -71,11 +72,11 @@ function column(os: string): 0 | 1 | 2 {
   return os === "darwin" ? 1 : os === "windows" ? 2 : 0;
 }
 
-/** Other names of a number that has a row. */
-const ALIASES: Readonly<Record<string, string>> = {
-  EWOULDBLOCK: "EAGAIN",
-  ENOTSUP: "EOPNOTSUPP",
-};
+/** The row of a name. EWOULDBLOCK is another name of EAGAIN on all three systems. */
+function rowOf(code: string): Row | undefined {
+  const name = code === "EWOULDBLOCK" ? "EAGAIN" : code;
+  return Object.hasOwn(TABLE, name) ? TABLE[name] : undefined;
+}
 
 /**
  * The number of an OS error.
@@ -99,10 +100,7 @@ export function errno(
   code: string,
   os: string = Deno.build.os,
 ): number | undefined {
-  // ENOTSUP and EOPNOTSUPP are one number on Linux and two on Darwin.
-  if (code === "ENOTSUP" && os === "darwin") return 45;
-  const name = Object.hasOwn(ALIASES, code) ? ALIASES[code]! : code;
-  return Object.hasOwn(TABLE, name) ? TABLE[name]![column(os)] : undefined;
+  return rowOf(code)?.[column(os)];
 }
 
 /** The name that belongs to a number, or `undefined`. */
@@ -116,7 +114,7 @@ export function errnoName(
 }
 
 /**
- * The text of an OS error, as strerror(3) gives it.
+ * The text of an OS error, in the words of Linux's strerror(3) on every system.
  *
  * @param error The error's number, or its name such as `"EPIPE"`.
  * @param os The OS whose numbers are meant; the running one by default.
@@ -136,12 +134,49 @@ export function strerror(
   os: string = Deno.build.os,
 ): string {
   const name = typeof error === "number" ? errnoName(error, os) : error;
-  const row = name === undefined
-    ? undefined
-    : Object.hasOwn(ALIASES, name)
-    ? TABLE[ALIASES[name]!]
-    : Object.hasOwn(TABLE, name)
-    ? TABLE[name]
-    : undefined;
-  return row?.[3] ?? `Unknown error ${error}`;
+  return (name === undefined ? undefined : rowOf(name)?.[3]) ??
+    `Unknown error ${error}`;
+}
+
+/** What an error class of the runtime is constructed like. */
+export type ErrorClass = new (
+  message: string,
+  options?: ErrorOptions,
+) => Error;
+
+/** Deno's error classes and the codes that belong to them. */
+const CODES: readonly (readonly [ErrorClass, string])[] = [
+  // Before NotCapable: an EPERM of the system is no missing flag.
+  [Deno.errors.PermissionDenied, "EPERM"],
+  [Deno.errors.PermissionDenied, "EACCES"],
+  [Deno.errors.NotCapable, "EPERM"],
+  [Deno.errors.BadResource, "EBADF"],
+  [Deno.errors.Busy, "EBUSY"],
+  [Deno.errors.Interrupted, "EINTR"],
+  [Deno.errors.NotFound, "ENOENT"],
+  [Deno.errors.AlreadyExists, "EEXIST"],
+  [Deno.errors.AddrInUse, "EADDRINUSE"],
+  [Deno.errors.AddrNotAvailable, "EADDRNOTAVAIL"],
+  [Deno.errors.ConnectionRefused, "ECONNREFUSED"],
+  [Deno.errors.ConnectionReset, "ECONNRESET"],
+  [Deno.errors.ConnectionAborted, "ECONNABORTED"],
+  [Deno.errors.NotConnected, "ENOTCONN"],
+  [Deno.errors.NetworkUnreachable, "ENETUNREACH"],
+  [Deno.errors.BrokenPipe, "EPIPE"],
+  [Deno.errors.TimedOut, "ETIMEDOUT"],
+  [Deno.errors.WouldBlock, "EAGAIN"],
+  [Deno.errors.NotSupported, "EOPNOTSUPP"],
+  [Deno.errors.FilesystemLoop, "ELOOP"],
+  [Deno.errors.IsADirectory, "EISDIR"],
+  [Deno.errors.NotADirectory, "ENOTDIR"],
+];
+
+/** The Deno class that belongs to a code, or `undefined`. */
+export function classOfCode(code: string): ErrorClass | undefined {
+  return CODES.find(([, known]) => known === code)?.[0];
+}
+
+/** The code that belongs to an error's class, or `undefined`. Deno's own PermissionDenied is EACCES. */
+export function codeOfClass(error: Error): string | undefined {
+  return CODES.findLast(([Class]) => error instanceof Class)?.[1];
 }

@@ -68,18 +68,17 @@ export function isIPv6Text(text: string): boolean {
 
 /** The four bytes of an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2), or `undefined`. */
 export function mappedIPv4(bytes: Uint8Array): Uint8Array | undefined {
+  if (bytes.length !== 16) return undefined;
   for (let i = 0; i < 12; i++) {
     if (bytes[i] !== (i < 10 ? 0 : 0xff)) return undefined;
   }
   return bytes.subarray(12);
 }
 
-/** The bytes of an address of either family, without its zone; a mapped one as IPv4's four. */
+/** The bytes of an address of either family, without its zone. */
 export function ipBytes(text: string): Uint8Array | undefined {
-  const v4 = ipv4Bytes(text);
-  if (v4 !== undefined) return v4;
-  const v6 = ipv6Bytes(splitZone(text)[0]);
-  return v6 && (mappedIPv4(v6) ?? v6);
+  return ipv4Bytes(text) ??
+    (isIPv6Text(text) ? ipv6Bytes(splitZone(text)[0]) : undefined);
 }
 
 const ACCEPTED =

@@ -13,7 +13,6 @@ import {
   DeadlineTimer,
   interrupted,
   Keeper,
-  type Outcome,
   sleep,
   WaitQueue,
 } from "./_wait.ts";
@@ -117,13 +116,10 @@ export class Listener<
 
   /** Serves those who wait with what has come, and waits for more where somebody still does. */
   #pump(): void {
-    while (this.#closed || this.#queue.head !== undefined) {
-      const outcome = this.#take();
-      if (outcome === undefined) break;
-      if (this.#closed) {
-        if ("value" in outcome) outcome.value.close();
-      } else if ("value" in outcome) this.#hand(outcome.value);
-      else if (!isSkipped(outcome.error)) this.#queue.reject(outcome.error);
+    for (const { keeper } of this.#sources) {
+      while (keeper.settled && (this.#closed || this.#queue.head)) {
+        this.#takeIn(keeper);
+      }
     }
     if (this.#closed) return;
     if (this.#queue.head !== undefined) {
@@ -132,12 +128,17 @@ export class Listener<
     this.#updateRef();
   }
 
-  #take(): Outcome<N> | undefined {
-    for (const { keeper } of this.#sources) {
-      const outcome = keeper.take();
-      if (outcome !== undefined) return outcome;
+  /** Takes in what a kept accept has brought. */
+  #takeIn(keeper: Keeper<N>): void {
+    let native: N;
+    try {
+      native = keeper.take();
+    } catch (error) {
+      if (!this.#closed && !isSkipped(error)) this.#queue.reject(error);
+      return;
     }
-    return undefined;
+    if (this.#closed) native.close();
+    else this.#hand(native);
   }
 
   /** Gives a connection to the first who waits, unless it is not wanted. */

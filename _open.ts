@@ -1,6 +1,7 @@
 /** Opening sockets: names, aborts that leak nothing, and errors that say what could not be opened. */
 
-import { classOfCode, errorCode, strerror } from "./errors.ts";
+import { classOfCode } from "./_errno_table.ts";
+import { errorCode, strerror } from "./errors.ts";
 import type { SocketAddr } from "./types.ts";
 import { formatAddr, isIPv4, isIPv6, joinHostPort } from "./addr.ts";
 import { timedOut } from "./_wait.ts";

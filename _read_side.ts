@@ -8,9 +8,9 @@ import type { WaitOptions } from "./types.ts";
 import { notBytes, signalOf } from "./_check.ts";
 import {
   closedResource,
-  type DeadlineTimer,
   interrupted,
   Keeper,
+  type Shared,
   WaitQueue,
 } from "./_wait.ts";
 
@@ -49,8 +49,7 @@ let scratch: Uint8Array | undefined;
 /** The reading half. */
 export class ReadSide {
   readonly #native: NativeReader;
-  readonly #timer: DeadlineTimer;
-  readonly #onFailure: (error: unknown) => void;
+  readonly #shared: Shared;
   /** Bytes that have come. */
   bytes = 0;
   #timeout: number | undefined;
@@ -59,9 +58,7 @@ export class ReadSide {
   /** Plain reads that wait in the runtime. */
   #plain = 0;
   #closed = false;
-  /** The first fatal error. It is what the end of the stream really was. */
-  #failure: unknown;
-  /** Whether everything before {@linkcode #failure} has been read. */
+  /** Whether everything before the fatal error has been read. */
   #failed = false;
   #queue: WaitQueue<number | null, Uint8Array> | undefined;
   #keeper: Keeper<number | null> | undefined;
@@ -77,17 +74,11 @@ export class ReadSide {
 
   /**
    * @param native The runtime's reader.
-   * @param timer The handle's timer.
-   * @param onFailure Told of the first fatal error that a read sees.
+   * @param shared What the writing half has too.
    */
-  constructor(
-    native: NativeReader,
-    timer: DeadlineTimer,
-    onFailure: (error: unknown) => void,
-  ) {
+  constructor(native: NativeReader, shared: Shared) {
     this.#native = native;
-    this.#timer = timer;
-    this.#onFailure = onFailure;
+    this.#shared = shared;
   }
 
   get timeout(): number | undefined {
@@ -117,8 +108,9 @@ export class ReadSide {
 
   #onRead = (n: number | null): number | null => {
     if (--this.#plain === 0 && !this.#hasRef) this.#updateRef();
-    if (n === null) return this.#end();
-    this.bytes += n;
+    if (n !== null) this.bytes += n;
+    // The write side has seen why the stream ends here.
+    else if (this.#shared.failure !== undefined) throw this.#fail();
     return n;
   };
 
@@ -127,29 +119,18 @@ export class ReadSide {
     throw this.#latch(error);
   };
 
-  /** The end of the stream: the error that it hides, if there is one. */
-  #end(): null {
-    if (this.#failure === undefined) return null;
-    this.#failed = true;
-    this.#update();
-    throw this.#failure;
-  }
-
   /** Keeps the first fatal error and returns what the caller gets. */
   #latch(error: unknown): unknown {
     if (isClosedError(error) || error instanceof TypeError) return error;
-    if (this.#failure === undefined) {
-      this.#failure = error;
-      this.#onFailure(error);
-    }
-    this.#failed = true;
-    this.#update();
-    return this.#failure;
+    this.#shared.failure ??= error;
+    return this.#fail();
   }
 
-  /** Takes note of an error that a write saw first: what had come before it can still be read. */
-  peerFailed(error: unknown): void {
-    this.#failure ??= error;
+  /** From here on every read gets the fatal error. */
+  #fail(): unknown {
+    this.#failed = true;
+    this.#update();
+    return this.#shared.failure;
   }
 
   #readSlow(
@@ -166,63 +147,82 @@ export class ReadSide {
     if (p.length === 0) return Promise.resolve(0);
     if (this.#closed) return Promise.reject(closedResource("Connection"));
     if (this.#discarding !== undefined) return Promise.resolve(null);
-    if (this.#failed) return Promise.reject(this.#failure);
-    this.#queue ??= new WaitQueue("Read", this.#timer, () => this.#update());
+    if (this.#failed) return Promise.reject(this.#shared.failure);
+    this.#queue ??= new WaitQueue(
+      "Read",
+      this.#shared.timer,
+      () => this.#update(),
+    );
     const promise = this.#queue.add(p, this.#timeout, signal);
     this.#pump();
     return promise;
   }
 
   /** Serves those who wait from the kept read, and starts it where it is missing. */
-  #pump = (): void => {
+  #pump(): void {
     const queue = this.#queue!;
-    const keeper = this.#keeper ??= new Keeper(this.#startKept, this.#pump);
+    const keeper = this.#keeper ??= new Keeper(
+      () => this.#startKept(),
+      () => this.#pump(),
+    );
     for (;;) {
-      if (this.#from === this.#to) {
-        if (keeper.pending) break;
-        const outcome = keeper.take();
-        if (outcome === undefined) {
-          if (queue.head === undefined) break;
-          keeper.run();
-          break;
-        }
-        this.#deliver(outcome, queue);
-        continue;
+      if (this.#from < this.#to) {
+        if (queue.head === undefined) break;
+        this.#serve(queue.head.payload);
+      } else if (keeper.settled) {
+        this.#takeIn(keeper, queue);
+      } else {
+        if (queue.head !== undefined) keeper.run();
+        break;
       }
-      const waiter = queue.head;
-      if (waiter === undefined) break;
-      const p = waiter.payload;
-      // 0 if the caller has transferred its buffer away: the bytes stay for the next one.
-      const n = Math.min(p.length, this.#to - this.#from);
-      if (n > 0) p.set(this.#buffer!.subarray(this.#from, this.#from + n));
-      this.#from += n;
-      queue.resolve(n);
     }
     if (!keeper.pending && this.#from === this.#to) this.#dropBuffer();
     this.#update();
-  };
-
-  /** Takes in what the kept read has brought. */
-  #deliver(
-    outcome: { value: number | null } | { error: unknown },
-    queue: WaitQueue<number | null, Uint8Array>,
-  ): void {
-    try {
-      if ("error" in outcome) throw this.#latch(outcome.error);
-      const n = outcome.value ?? this.#end();
-      if (n !== null) {
-        this.bytes += n;
-        if (this.#discarding !== undefined || this.#closed) return;
-        this.#from = 0;
-        this.#to = n;
-      } else if (queue.head !== undefined) queue.resolve(null);
-    } catch (error) {
-      if (this.#failed) queue.rejectAll(error);
-      else if (queue.head !== undefined) queue.reject(error);
-    }
   }
 
-  #startKept = (): Promise<number | null> => {
+  /** Gives the first who waits what is there, as far as it fits. */
+  #serve(p: Uint8Array): void {
+    const buffer = this.#buffer!;
+    // 0 if the caller has transferred its buffer away: the bytes stay for the next one.
+    const n = Math.min(p.length, this.#to - this.#from);
+    if (n === buffer.length) p.set(buffer);
+    else if (n > 0) p.set(buffer.subarray(this.#from, this.#from + n));
+    this.#from += n;
+    this.#queue!.resolve(n);
+  }
+
+  /** Takes in what the kept read has brought. */
+  #takeIn(
+    keeper: Keeper<number | null>,
+    queue: WaitQueue<number | null, Uint8Array>,
+  ): void {
+    let n: number | null;
+    try {
+      n = keeper.take();
+    } catch (error) {
+      this.#rejectWaiting(this.#latch(error), queue);
+      return;
+    }
+    if (n !== null) {
+      this.bytes += n;
+      if (this.#discarding !== undefined || this.#closed) return;
+      this.#from = 0;
+      this.#to = n;
+    } else if (this.#shared.failure !== undefined) {
+      this.#rejectWaiting(this.#fail(), queue);
+    } else if (queue.head !== undefined) queue.resolve(null);
+  }
+
+  /** An error of the kept read: everybody's if it is fatal, else that of the first who waits. */
+  #rejectWaiting(
+    error: unknown,
+    queue: WaitQueue<number | null, Uint8Array>,
+  ): void {
+    if (this.#failed) queue.rejectAll(error);
+    else if (queue.head !== undefined) queue.reject(error);
+  }
+
+  #startKept(): Promise<number | null> {
     const asked = Math.min(this.#queue!.head!.payload.length, MAX_BUFFER);
     if (this.#buffer === undefined || this.#buffer.length < asked) {
       this.#dropBuffer();
@@ -232,7 +232,7 @@ export class ReadSide {
     return this.#native.read(
       asked === buffer.length ? buffer : buffer.subarray(0, asked),
     );
-  };
+  }
 
   #dropBuffer(): void {
     this.#from = this.#to = 0;
@@ -266,7 +266,7 @@ export class ReadSide {
     try {
       for (;;) {
         const n = await this.#native.read(scratch);
-        if (n === null) return this.#failure === undefined;
+        if (n === null) return this.#shared.failure === undefined;
         this.bytes += n;
       }
     } catch (error) {

@@ -8,6 +8,7 @@
  */
 
 import { errorCode } from "./errors.ts";
+import { sleep } from "./_wait.ts";
 import { isAbstract, maxUnixPath, pathBytes } from "./_unix_path.ts";
 
 /** What to do with a socket that is at the path already. */
@@ -19,10 +20,11 @@ export interface BindFileOptions {
   readonly unlink: Unlink;
 }
 
-/** What identifies a file. */
+/** What identifies a file: its number is given out again as soon as it is gone, its age is not. */
 interface FileId {
   readonly dev: number;
   readonly ino: number | null;
+  readonly mtime: Date | null;
 }
 
 /** A socket that was bound to a path, and how its name is removed. */
@@ -47,7 +49,8 @@ function fileAt(path: string): Deno.FileInfo | undefined {
 
 /** Whether two files are the same. Where the system gives no inode, nothing is known to be the same. */
 function sameFile(a: FileId, b: FileId): boolean {
-  return a.ino !== null && a.ino === b.ino && a.dev === b.dev;
+  return a.ino !== null && a.ino === b.ino && a.dev === b.dev &&
+    a.mtime?.getTime() === b.mtime?.getTime();
 }
 
 /** A name beside a path that nobody else has. */
@@ -66,13 +69,20 @@ function removeIfThere(path: string): void {
   }
 }
 
-/** Whether permissions and the length of the path allow a second name beside it. */
-function canUse(name: string): boolean {
-  if (pathBytes(name) > maxUnixPath(Deno.build.os)) return false;
-  const granted = (permission: Deno.PermissionDescriptor) =>
-    Deno.permissions.querySync(permission).state === "granted";
+/** Whether a permission is there, without asking anybody. */
+function granted(permission: Deno.PermissionDescriptor): boolean {
+  return Deno.permissions.querySync(permission).state === "granted";
+}
+
+/** Whether permissions allow a second name for a file. */
+function canLink(name: string): boolean {
   return granted({ name: "read", path: name }) &&
-    granted({ name: "write", path: name }) &&
+    granted({ name: "write", path: name });
+}
+
+/** Whether permissions and the length of the path allow to bind a second name. */
+function canBind(name: string): boolean {
+  return pathBytes(name) <= maxUnixPath(Deno.build.os) && canLink(name) &&
     (granted({ name: "net" }) ||
       name.startsWith("/") && granted({ name: "net", host: `unix:${name}` }));
 }
@@ -80,8 +90,7 @@ function canUse(name: string): boolean {
 /** A path that stays the same when the working folder changes, where we may know that folder. */
 function absolute(path: string): string {
   if (path.startsWith("/")) return path;
-  const { state } = Deno.permissions.querySync({ name: "read", path: "." });
-  return state === "granted" ? `${Deno.cwd()}/${path}` : path;
+  return granted({ name: "read", path: "." }) ? `${Deno.cwd()}/${path}` : path;
 }
 
 /** Whether somebody listens at a socket's path. */
@@ -96,49 +105,86 @@ async function isAlive(path: string): Promise<boolean> {
   }
 }
 
-/**
- * Makes room at a path.
- *
- * @returns Whether anything was there.
- */
-export async function clearPath(
-  path: string,
-  unlink: Unlink,
-): Promise<boolean> {
-  const found = fileAt(path);
-  if (found === undefined) return false;
-  if (!found.isSocket) {
-    throw inUse("A file that is no socket is there, and it is left alone");
-  }
-  if (unlink === "never") {
-    throw inUse('A socket is there, and unlink is "never"');
-  }
-  if (unlink === "stale" && await isAlive(path)) {
-    throw inUse("Somebody listens there");
-  }
-  const aside = besides(path);
-  if (!canUse(aside)) {
-    // Without a second name the file cannot be moved aside; look once more, then remove it.
-    const now = fileAt(path);
-    if (now !== undefined && !sameFile(found, now)) {
-      throw inUse("Somebody has just started to listen there");
+const justStarted = () => inUse("Somebody has just started to listen there");
+
+/** How often, and how long each time, a starter waits for another one, in milliseconds. */
+const CLAIM_TRIES = 100;
+const CLAIM_PAUSE = 10;
+
+/** Makes room at a path. */
+export async function clearPath(path: string, unlink: Unlink): Promise<void> {
+  for (let tries = 1;; tries++) {
+    const found = fileAt(path);
+    if (found === undefined) return;
+    if (!found.isSocket) {
+      throw inUse("A file that is no socket is there, and it is left alone");
     }
-    removeIfThere(path);
-    return true;
+    if (unlink === "never") {
+      throw inUse('A socket is there, and unlink is "never"');
+    }
+    if (unlink === "stale" && await isAlive(path)) {
+      throw inUse("Somebody listens there");
+    }
+    const [aside, claim] = [besides(path), claimOn(path, found)];
+    if (!canLink(aside) || !canLink(claim)) {
+      // There can be no second name: look once more, then remove what is there.
+      const now = fileAt(path);
+      if (now !== undefined && !sameFile(found, now)) throw justStarted();
+      return removeIfThere(path);
+    }
+    if (removeClaimed(path, found, claim, aside)) return;
+    // Another starter is at it, for a moment. One that died while it was has left its claim.
+    if (tries === CLAIM_TRIES) removeIfThere(claim);
+    else await sleep(CLAIM_PAUSE);
+  }
+}
+
+/** The name that a starter gives a file while it removes it: one for all starters. */
+function claimOn(path: string, { dev, ino }: FileId): string {
+  const folder = path.slice(0, path.lastIndexOf("/") + 1);
+  return `${folder}.${dev.toString(36)}-${(ino ?? 0).toString(36)}`;
+}
+
+/**
+ * Removes a file from its path, by one starter at a time: who can link it to the claim's name. Without
+ * that, a slow starter could take the file away that a fast one has just put there.
+ *
+ * @returns `false` if another starter is doing it.
+ */
+export function removeClaimed(
+  path: string,
+  found: FileId,
+  claim: string,
+  aside: string,
+): boolean {
+  let claimed = false;
+  try {
+    Deno.linkSync(path, claim);
+    claimed = true;
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return false;
+    if (error instanceof Deno.errors.NotFound) return true;
+    // A foreign user's socket may be removed, but not linked (proc(5), protected_hardlinks).
+    if (errorCode(error) !== "EPERM") throw error;
   }
   try {
-    Deno.renameSync(path, aside);
-  } catch (error) {
-    // Another starter was faster; who of us gets the path is decided by the link.
-    if (error instanceof Deno.errors.NotFound) return true;
-    throw error;
+    if (claimed && !sameFile(found, Deno.lstatSync(claim))) throw justStarted();
+    try {
+      Deno.renameSync(path, aside);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return true;
+      throw error;
+    }
+    // Starters of other makes know no claims.
+    if (!sameFile(found, Deno.lstatSync(aside))) {
+      putBack(aside, path);
+      throw justStarted();
+    }
+    Deno.removeSync(aside);
+    return true;
+  } finally {
+    if (claimed) removeIfThere(claim);
   }
-  if (unlink === "stale" && !sameFile(found, Deno.lstatSync(aside))) {
-    putBack(aside, path);
-    throw inUse("Somebody has just started to listen there");
-  }
-  removeIfThere(aside);
-  return true;
 }
 
 /** Gives a file its name back, unless the name has been taken meanwhile. */
@@ -188,36 +234,42 @@ export async function bindFile<L extends { close(): void }>(
   listen: (path: string) => L,
 ): Promise<Bound<L>> {
   if (isAbstract(path)) return { native: listen(path), release: () => {} };
-  await clearPath(path, unlink);
   const name = besides(path);
-  return (canUse(name) ? bindBeside(path, name, mode, listen) : undefined) ??
-    bindDirectly(path, mode, listen);
-}
-
-/** Binds a second name and links it to the path; `undefined` where the system knows no such links. */
-function bindBeside<L extends { close(): void }>(
-  path: string,
-  name: string,
-  mode: number | undefined,
-  listen: (path: string) => L,
-): Bound<L> | undefined {
+  if (!canBind(name)) {
+    await clearPath(path, unlink);
+    return bindDirectly(path, mode, listen);
+  }
+  // Bound before a stale file is removed, ours cannot get that file's number, by which a slow starter
+  // would take it for the stale one.
   const native = listen(name);
   let release: (() => void) | undefined;
   try {
     if (mode !== undefined) Deno.chmodSync(name, mode);
     const id = Deno.lstatSync(name);
-    Deno.linkSync(name, path);
+    await clearPath(path, unlink);
+    if (!tryLink(name, path)) {
+      native.close();
+      return bindDirectly(path, mode, listen);
+    }
     release = own(absolute(path), id);
     Deno.removeSync(name);
     return { native, release };
   } catch (error) {
     release?.();
     native.close();
-    if (error instanceof Deno.errors.AlreadyExists) {
-      throw inUse("Somebody has just started to listen there");
-    }
+    throw error;
+  }
+}
+
+/** Links a name to a path; `false` where the file system knows no links. */
+function tryLink(name: string, path: string): boolean {
+  try {
+    Deno.linkSync(name, path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) throw justStarted();
     const code = errorCode(error);
-    if (code === "EPERM" || code === "EOPNOTSUPP") return undefined;
+    if (code === "EPERM" || code === "EOPNOTSUPP") return false;
     throw error;
   }
 }

@@ -8,7 +8,7 @@ import {
   type WaitOptions,
 } from "./types.ts";
 import { checkOptions, checkTimeout } from "./_check.ts";
-import { closedResource, DeadlineTimer, sleep } from "./_wait.ts";
+import { closedResource, Shared, sleep } from "./_wait.ts";
 import { toReadableStream, toWritableStream } from "./io.ts";
 import { type NativeReader, ReadSide } from "./_read_side.ts";
 import { type NativeWriter, WriteSide } from "./_write_side.ts";
@@ -25,18 +25,18 @@ const GRACE = 10_000;
 export abstract class Stream<N extends NativeStream, A extends SocketAddr>
   implements StreamConn<A> {
   protected readonly native: N;
-  readonly #timer: DeadlineTimer;
+  readonly #shared: Shared;
   readonly #in: ReadSide;
   readonly #out: WriteSide;
   #closed = false;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
   #writable: WritableStream<Uint8Array<ArrayBufferLike>> | undefined;
 
-  constructor(native: N, timer: DeadlineTimer = new DeadlineTimer()) {
+  constructor(native: N, shared: Shared = new Shared()) {
     this.native = native;
-    this.#timer = timer;
-    this.#in = new ReadSide(native, timer, (e) => this.#out.peerFailed(e));
-    this.#out = new WriteSide(native, timer, (e) => this.#in.peerFailed(e));
+    this.#shared = shared;
+    this.#in = new ReadSide(native, shared);
+    this.#out = new WriteSide(native, shared);
   }
 
   abstract get localAddr(): A;
@@ -105,7 +105,7 @@ export abstract class Stream<N extends NativeStream, A extends SocketAddr>
   /** Everything that closing means above the runtime. */
   #end(): void {
     this.#closed = true;
-    this.#timer.stop();
+    this.#shared.stop();
     this.#in.close();
     this.#out.close();
   }

@@ -73,6 +73,22 @@ function pathOfUrl(url: URL, os: string): string {
       `Invalid path: expected a file URL, got one of ${show(url.protocol)}`,
     );
   }
-  const path = decodeURIComponent(url.pathname);
+  if (url.host !== "") {
+    throw new TypeError(
+      `Invalid path: expected a file URL without a host, got one of ${
+        show(url.host)
+      }`,
+    );
+  }
+  let path: string;
+  try {
+    path = decodeURIComponent(url.pathname);
+  } catch {
+    throw new TypeError(
+      `Invalid path: expected UTF-8 behind the percent signs, got ${
+        show(url.pathname)
+      }`,
+    );
+  }
   return os === "windows" ? path.replace(/^\/([A-Za-z]:)/, "$1") : path;
 }

@@ -58,7 +58,7 @@ export class DeadlineTimer {
     if (deadline >= this.#at) return;
     clearTimeout(this.#id);
     this.#at = deadline;
-    const delay = Math.ceil(deadline - performance.now());
+    const delay = Math.max(Math.ceil(deadline - performance.now()), 0);
     this.#id = setTimeout(() => this.#fire(), Math.min(delay, MAX_DELAY));
     if (!this.#holds || this.#waiting === 0) Deno.unrefTimer(this.#id);
   }
@@ -89,15 +89,77 @@ export class DeadlineTimer {
   }
 }
 
+/** What the two halves of a stream share. An idle connection has no timer. */
+export class Shared {
+  readonly #holds: boolean;
+  #timer: DeadlineTimer | undefined;
+  /** The first fatal error, whichever half has seen it. */
+  failure: unknown;
+
+  /** @param holds Whether waits with a timeout keep the process alive. */
+  constructor(holds = false) {
+    this.#holds = holds;
+  }
+
+  /** The timer for the deadlines of both halves. */
+  get timer(): DeadlineTimer {
+    return this.#timer ??= new DeadlineTimer(this.#holds);
+  }
+
+  /** Stops the timer, if there is one. */
+  stop(): void {
+    this.#timer?.stop();
+  }
+}
+
+/** Where a promise's functions go when it is made: one executor for all, no closure for each. */
+let resolve: (value: unknown) => void;
+let reject: (reason: unknown) => void;
+const executor = (a: typeof resolve, b: typeof reject): void => {
+  resolve = a;
+  reject = b;
+};
+
 /** One caller in a {@linkcode WaitQueue}. */
 export interface Waiter<P> {
   /** What the caller wants. */
   readonly payload: P;
 }
 
+/** A wait whose timeout has begun, but not been looked at. */
+interface Fresh {
+  readonly timer: DeadlineTimer;
+  timeout: number;
+  deadline: number;
+}
+
+/** Waits without a deadline yet. */
+const fresh: Fresh[] = [];
+const soon = Promise.resolve();
+
+/**
+ * Gives a wait its deadline, when the code that runs has come to its end: reading the clock costs as
+ * much as the rest of a wait, and so it is read once for all waits that begin together. No timer could
+ * have fired before.
+ */
+function giveDeadline(wait: Fresh): void {
+  if (fresh.push(wait) === 1) soon.then(giveDeadlines);
+}
+
+function giveDeadlines(): void {
+  const now = performance.now();
+  for (const wait of fresh) {
+    wait.deadline = now + wait.timeout;
+    // Infinity: it is over already.
+    if (wait.deadline !== Infinity) wait.timer.watch(wait.deadline);
+  }
+  fresh.length = 0;
+}
+
 /** A caller as the queue sees it: a node of a doubly linked list. */
-class Node<T, P> implements Waiter<P> {
+class Node<T, P> implements Waiter<P>, Fresh {
   readonly payload: P;
+  readonly timer: DeadlineTimer;
   deadline = Infinity;
   timeout = Infinity;
   resolve!: (value: T) => void;
@@ -107,8 +169,9 @@ class Node<T, P> implements Waiter<P> {
   before: Node<T, P> | undefined;
   after: Node<T, P> | undefined;
 
-  constructor(payload: P) {
+  constructor(payload: P, timer: DeadlineTimer) {
     this.payload = payload;
+    this.timer = timer;
   }
 }
 
@@ -150,11 +213,10 @@ export class WaitQueue<T, P> {
     signal: AbortSignal | undefined,
   ): Promise<T> {
     if (signal?.aborted) return Promise.reject(signal.reason);
-    const node = new Node<T, P>(payload);
-    const promise = new Promise<T>((resolve, reject) => {
-      node.resolve = resolve;
-      node.reject = reject;
-    });
+    const node = new Node<T, P>(payload, this.#timer);
+    const promise = new Promise<unknown>(executor) as Promise<T>;
+    node.resolve = resolve;
+    node.reject = reject;
     if (this.#tail === undefined) this.#head = node;
     else this.#tail.after = node;
     node.before = this.#tail;
@@ -162,8 +224,7 @@ export class WaitQueue<T, P> {
     this.#timer.count(1);
     if (timeout !== undefined) {
       node.timeout = timeout;
-      node.deadline = performance.now() + timeout;
-      this.#timer.watch(node.deadline);
+      giveDeadline(node);
     }
     if (signal !== undefined) {
       node.signal = signal;
@@ -220,12 +281,10 @@ export class WaitQueue<T, P> {
     if (node.onAbort !== undefined) {
       node.signal!.removeEventListener("abort", node.onAbort);
     }
+    node.timeout = Infinity;
     this.#timer.count(-1);
   }
 }
-
-/** How a kept operation ended. */
-export type Outcome<R> = { readonly value: R } | { readonly error: unknown };
 
 /**
  * Keeps one operation that cannot be cancelled, and its outcome until it is taken. A rejection is
@@ -234,8 +293,8 @@ export type Outcome<R> = { readonly value: R } | { readonly error: unknown };
 export class Keeper<R> {
   readonly #start: () => Promise<R>;
   readonly #onSettled: () => void;
-  #pending = false;
-  #outcome: Outcome<R> | undefined;
+  #state: "idle" | "pending" | "value" | "error" = "idle";
+  #result: unknown;
   #idle: PromiseWithResolvers<void> | undefined;
 
   /**
@@ -249,36 +308,44 @@ export class Keeper<R> {
 
   /** Whether the operation is under way. */
   get pending(): boolean {
-    return this.#pending;
+    return this.#state === "pending";
+  }
+
+  /** Whether an outcome is here. */
+  get settled(): boolean {
+    return this.#state === "value" || this.#state === "error";
   }
 
   /** Starts the operation, unless it is under way or its outcome is still here. */
   run(): void {
-    if (this.#pending || this.#outcome !== undefined) return;
-    this.#pending = true;
+    if (this.#state !== "idle") return;
+    this.#state = "pending";
     this.#start().then(this.#onValue, this.#onError);
   }
 
-  /** Takes the outcome away, if there is one. */
-  take(): Outcome<R> | undefined {
-    const outcome = this.#outcome;
-    this.#outcome = undefined;
-    return outcome;
+  /** Takes the outcome away: the operation's result is returned, its error thrown. */
+  take(): R {
+    const state = this.#state;
+    const result = this.#result;
+    this.#state = "idle";
+    this.#result = undefined;
+    if (state === "error") throw result;
+    return result as R;
   }
 
   /** Resolves when no operation is under way. */
   idle(): Promise<void> {
-    if (!this.#pending) return Promise.resolve();
+    if (!this.pending) return Promise.resolve();
     this.#idle ??= Promise.withResolvers<void>();
     return this.#idle.promise;
   }
 
-  #onValue = (value: R): void => this.#settle({ value });
-  #onError = (error: unknown): void => this.#settle({ error });
+  #onValue = (value: R): void => this.#settle("value", value);
+  #onError = (error: unknown): void => this.#settle("error", error);
 
-  #settle(outcome: Outcome<R>): void {
-    this.#pending = false;
-    this.#outcome = outcome;
+  #settle(state: "value" | "error", result: unknown): void {
+    this.#state = state;
+    this.#result = result;
     this.#onSettled();
     this.#idle?.resolve();
     this.#idle = undefined;

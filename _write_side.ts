@@ -8,8 +8,8 @@ import type { WaitOptions } from "./types.ts";
 import { notBytes, show, signalOf } from "./_check.ts";
 import {
   closedResource,
-  type DeadlineTimer,
   interrupted,
+  type Shared,
   type Waiter,
   WaitQueue,
 } from "./_wait.ts";
@@ -69,8 +69,7 @@ function wrongCount(n: number, length: number): Error {
 /** The writing half. */
 export class WriteSide {
   readonly #native: NativeWriter;
-  readonly #timer: DeadlineTimer;
-  readonly #onFailure: (error: unknown) => void;
+  readonly #shared: Shared;
   /** Bytes that the system has taken. */
   bytes = 0;
   #timeout: number | undefined;
@@ -79,27 +78,27 @@ export class WriteSide {
   /** Plain writes that wait in the runtime. */
   #plain = 0;
   #closed = false;
-  /** What every later write gets: the peer's failure, or that a write was abandoned. */
-  #broken: unknown;
-  #abandoned = false;
+  /** What every later write gets, if a write was abandoned. */
+  #broken: Error | undefined;
   /** The data of the `writeAll` that has the turn without being a job. */
   #straight: Uint8Array | undefined;
-  #queue: WaitQueue<number | void, Job> | undefined;
+  #queue: WaitQueue<number | undefined, Job> | undefined;
   #running: Waiter<Job> | undefined;
+  // Handlers are made once, and only for what is used: a connection that idles has few.
+  #onWrite: ((n: number) => number) | undefined;
+  #onWriteError: ((error: unknown) => never) | undefined;
+  #onAll: ((n: number) => void | Promise<void>) | undefined;
+  #onAllError: ((error: unknown) => never) | undefined;
+  #onWritten: ((n: number) => void) | undefined;
+  #onJobError: ((error: unknown) => void) | undefined;
 
   /**
    * @param native The runtime's writer.
-   * @param timer The handle's timer.
-   * @param onFailure Told of the first fatal error that a write sees.
+   * @param shared What the reading half has too.
    */
-  constructor(
-    native: NativeWriter,
-    timer: DeadlineTimer,
-    onFailure: (error: unknown) => void,
-  ) {
+  constructor(native: NativeWriter, shared: Shared) {
     this.#native = native;
-    this.#timer = timer;
-    this.#onFailure = onFailure;
+    this.#shared = shared;
   }
 
   get timeout(): number | undefined {
@@ -114,7 +113,7 @@ export class WriteSide {
   /** Whether anything is being written, or an abandoned write still is. */
   get busy(): boolean {
     return this.#plain > 0 || this.#straight !== undefined ||
-      this.#queue?.head !== undefined || this.#abandoned;
+      this.#queue?.head !== undefined || this.#broken !== undefined;
   }
 
   /** Writes what the system takes at once. */
@@ -126,21 +125,22 @@ export class WriteSide {
       return this.#enqueue<number>("write", p, [], options);
     }
     this.#plain++;
-    // The caller gets the runtime's own promise; what is noted here is noted first.
-    const writing = this.#native.write(p);
-    writing.then(this.#onWrite, this.#onWriteError);
-    return writing;
+    return this.#native.write(p).then(
+      this.#onWrite ??= this.#noteWrite.bind(this),
+      this.#onWriteError ??= this.#noteWriteError.bind(this),
+    );
   }
 
-  #onWrite = (n: number): void => {
+  #noteWrite(n: number): number {
     this.#plain--;
     this.bytes += n;
-  };
+    return n;
+  }
 
-  #onWriteError = (error: unknown): void => {
+  #noteWriteError(error: unknown): never {
     this.#plain--;
-    this.#latch(error);
-  };
+    throw this.#latch(error);
+  }
 
   /** Writes everything, in its turn. */
   writeAll(
@@ -153,20 +153,23 @@ export class WriteSide {
     }
     this.#slow = true;
     this.#straight = data;
-    return this.#native.write(data).then(this.#onAll, this.#onAllError);
+    return this.#native.write(data).then(
+      this.#onAll ??= this.#noteAll.bind(this),
+      this.#onAllError ??= this.#noteAllError.bind(this),
+    );
   }
 
-  #onAll = (n: number): void | Promise<void> => {
+  #noteAll(n: number): void | Promise<void> {
     const data = this.#straight!;
     this.bytes += n;
     if (n === data.length) this.#endStraight();
     else return this.#goOn(data, n);
-  };
+  }
 
-  #onAllError = (error: unknown): never => {
+  #noteAllError(error: unknown): never {
     this.#endStraight();
     throw this.#latch(error);
-  };
+  }
 
   /** The part of a straight `writeAll` that one write did not take. */
   async #goOn(data: Uint8Array, sent: number): Promise<void> {
@@ -223,10 +226,15 @@ export class WriteSide {
     }
     if (signal?.aborted) return Promise.reject(signal.reason);
     if (this.#closed) return Promise.reject(closedResource("Connection"));
-    if (
-      this.#broken !== undefined && (kind !== "closeWrite" || this.#abandoned)
-    ) return Promise.reject(this.#broken);
-    this.#queue ??= new WaitQueue("Write", this.#timer, this.#onAbandon);
+    // Where nobody listens any more, closing is still no error.
+    const error = this.#broken ??
+      (kind === "closeWrite" ? undefined : this.#shared.failure);
+    if (error !== undefined) return Promise.reject(error);
+    this.#queue ??= new WaitQueue(
+      "Write",
+      this.#shared.timer,
+      (waiter, reason) => this.#abandon(waiter, reason),
+    );
     const job = { kind, data, sent: 0, rest };
     const promise = this.#queue.add(job, this.#timeout, signal);
     this.#slow = true;
@@ -245,84 +253,65 @@ export class WriteSide {
 
   #step(): void {
     const { kind, data, sent } = this.#running!.payload;
+    const onError = this.#onJobError ??= this.#endJobBadly.bind(this);
     if (kind === "closeWrite") {
-      this.#native.closeWrite().then(this.#onClosed, this.#onJobError);
+      this.#native.closeWrite().then(() => this.#endJob(), onError);
     } else {
       this.#native.write(sent === 0 ? data : data.subarray(sent))
-        .then(this.#onWritten, this.#onJobError);
+        .then(this.#onWritten ??= this.#goOnWithJob.bind(this), onError);
     }
   }
 
-  #onWritten = (n: number): void => {
+  /** Goes on where a write of a job has ended. */
+  #goOnWithJob(n: number): void {
     this.bytes += n;
     const job = this.#running?.payload;
     if (job === undefined) return;
     job.sent += n;
-    if (job.kind === "writeAll" && job.sent !== job.data.length) {
+    if (job.kind === "write") this.#endJob(n);
+    else if (job.sent !== job.data.length) {
       if (n > 0 && job.sent < job.data.length) this.#step();
-      else this.#onJobError(wrongCount(n, job.data.length));
-      return;
-    }
-    if (job.rest.length > 0) {
+      else this.#endJobBadly(wrongCount(n, job.data.length));
+    } else if (job.rest.length > 0) {
       job.data = job.rest.pop()!;
       job.sent = 0;
       this.#step();
-      return;
-    }
-    this.#queue!.resolve(job.kind === "write" ? n : undefined);
-    this.#next();
-  };
+    } else this.#endJob();
+  }
 
-  #onClosed = (): void => {
+  #endJob(n?: number): void {
     if (this.#running === undefined) return;
-    this.#queue!.resolve();
+    this.#queue!.resolve(n);
     this.#next();
-  };
+  }
 
-  #onJobError = (error: unknown): void => {
+  #endJobBadly(error: unknown): void {
     if (this.#running === undefined) return;
-    this.#queue!.reject(this.#latch(error));
+    const reason = this.#latch(error);
+    this.#queue!.reject(reason);
+    if (this.#shared.failure !== undefined) this.#queue!.rejectAll(reason);
     this.#next();
-  };
+  }
 
   /** A caller has left. If its bytes are on their way, how many of them arrive is unknown. */
-  #onAbandon = (waiter: Waiter<Job>, reason: unknown): void => {
+  #abandon(waiter: Waiter<Job>, reason: unknown): void {
     if (waiter !== this.#running) return;
     this.#running = undefined;
-    this.#abandoned = true;
     const error = new Deno.errors.BrokenPipe(
       "Cannot write: an earlier write was abandoned in its middle, so the position in the stream is unknown; close the connection",
       { cause: reason },
     );
-    this.#break(Object.assign(error, { code: "EPIPE" }));
-  };
+    this.#broken = Object.assign(error, { code: "EPIPE" });
+    this.#slow = true;
+    this.#queue!.rejectAll(this.#broken);
+  }
 
   /** Keeps the first fatal error and returns what the caller gets. */
   #latch(error: unknown): unknown {
+    if (isClosedError(error) || error instanceof TypeError) return error;
     // EPIPE can come of our own closeWrite() and says nothing of what can be read.
-    if (
-      isClosedError(error) || error instanceof TypeError ||
-      errorCode(error) === "EPIPE"
-    ) return this.#broken ?? error;
-    if (this.#broken === undefined) {
-      this.#break(error);
-      this.#onFailure(error);
-    }
-    return this.#broken;
-  }
-
-  #break(error: unknown): void {
-    this.#broken = error;
-    this.#slow = true;
-    // Where a job has the turn, it is the one that failed, and who called gives it its error.
-    if (this.#running === undefined) this.#queue?.rejectAll(error);
-  }
-
-  /** Takes note of an error that a read saw first. */
-  peerFailed(error: unknown): void {
-    if (this.#broken !== undefined) return;
-    this.#broken = error;
-    this.#slow = true;
+    if (errorCode(error) !== "EPIPE") this.#shared.failure ??= error;
+    return this.#shared.failure ?? error;
   }
 
   /** Whoever waits is told that the handle is closed; so is whoever comes. */
@@ -335,7 +324,8 @@ export class WriteSide {
 
   #update(): void {
     this.#slow = this.#closed || this.#broken !== undefined ||
-      this.#timeout !== undefined || this.#straight !== undefined ||
+      this.#shared.failure !== undefined || this.#timeout !== undefined ||
+      this.#straight !== undefined ||
       this.#queue?.head !== undefined;
   }
 }

@@ -191,7 +191,9 @@ function parseHostPort(text: string, start: number): HostPort {
  * @param addr The address; Deno's own address objects will do.
  * @returns The text, such as `tcp://[::1]:80` or `unix:/run/x.sock`. For a Unix socket without a
  * name (path `null`) it is `unix:(unnamed)`, for people only.
- * @throws {TypeError} If it is no address, or its path or port cannot be one.
+ * @throws {TypeError} If it is no address, or a part of it is of the wrong type.
+ * @throws {RangeError} If its port is not a whole number from 0 to 65535.
+ * @throws {AddressSyntaxError} If its host is neither a name nor an address.
  *
  * @example A path and an abstract name
  * ```ts
@@ -216,6 +218,13 @@ export function formatAddr(addr: SocketAddr): string {
       if (typeof path !== "string" || path === "") {
         throw new TypeError(
           `Invalid path: expected a string that is not empty, got ${
+            show(path)
+          }`,
+        );
+      }
+      if (path === "\0" || path.includes("\0", 1) && path[0] !== "\0") {
+        throw new TypeError(
+          `Invalid path: NUL can only start an abstract name, got ${
             show(path)
           }`,
         );
@@ -295,7 +304,7 @@ export function joinHostPort(hostname: string, port: number): string {
  * ```
  */
 export function isIPv4(text: string): boolean {
-  return ipv4Bytes(text) !== undefined;
+  return typeof text === "string" && ipv4Bytes(text) !== undefined;
 }
 
 /**
@@ -314,7 +323,7 @@ export function isIPv4(text: string): boolean {
  * ```
  */
 export function isIPv6(text: string): boolean {
-  return isIPv6Text(text);
+  return typeof text === "string" && isIPv6Text(text);
 }
 
 /**
@@ -323,6 +332,7 @@ export function isIPv6(text: string): boolean {
  *
  * @param hostname Any host.
  * @returns `"127.0.0.1"` for `"::ffff:127.0.0.1"`; every other host as it is.
+ * @throws {TypeError} If it is not a string.
  *
  * @example
  * ```ts
@@ -334,6 +344,7 @@ export function isIPv6(text: string): boolean {
  * ```
  */
 export function unmapIPv4(hostname: string): string {
+  checkText(hostname, "hostname");
   const bytes = ipv6Bytes(hostname);
   const v4 = bytes && mappedIPv4(bytes);
   return v4 === undefined ? hostname : v4.join(".");
@@ -369,8 +380,10 @@ export function sameAddr(a: SocketAddr, b: SocketAddr): boolean {
 
 /** One text for all spellings of a host. */
 function hostKey(hostname: string): string {
+  const bytes = ipBytes(hostname);
+  if (bytes === undefined) return hostname.toLowerCase();
   const zone = splitZone(hostname)[1];
-  const key = ipBytes(hostname)?.join(".") ?? hostname.toLowerCase();
+  const key = (mappedIPv4(bytes) ?? bytes).join(".");
   return zone === undefined ? key : `${key}%${zone}`;
 }
 
@@ -446,7 +459,7 @@ export class AddrList {
     }
     const most = raw.length * 8;
     const digits = slash < 0 ? String(most) : entry.slice(slash + 1);
-    if (!/^\d{1,3}$/.test(digits) || Number(digits) > most) {
+    if (!/^(0|[1-9]\d{0,2})$/.test(digits) || Number(digits) > most) {
       throw new AddressSyntaxError(
         `Invalid prefix length in ${
           show(entry)
@@ -474,9 +487,14 @@ export class AddrList {
    * @returns `false` too for everything that is not an IP address: names are not looked up.
    */
   has(addr: string | { readonly hostname: string }): boolean {
-    const bytes = ipBytes(typeof addr === "string" ? addr : addr.hostname);
-    return bytes !== undefined &&
-      this.#blocks.some((block) => contains(block, bytes));
+    const hostname = typeof addr === "string" ? addr : addr?.hostname;
+    const bytes = typeof hostname === "string" ? ipBytes(hostname) : undefined;
+    if (bytes === undefined) return false;
+    // A mapped address is IPv4's, and part of a wide block of IPv6 as well, such as "::/0".
+    const mapped = mappedIPv4(bytes);
+    return this.#blocks.some((block) =>
+      contains(block, bytes) || mapped !== undefined && contains(block, mapped)
+    );
   }
 }
 

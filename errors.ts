@@ -25,7 +25,7 @@
  * @module
  */
 
-import { errno, errnoName, strerror } from "./_errno_table.ts";
+import { codeOfClass, errno, errnoName, strerror } from "./_errno_table.ts";
 
 export { errno, strerror };
 
@@ -209,44 +209,8 @@ export function isClosedError(error: unknown): boolean {
  * ```
  */
 export function isTimeoutError(error: unknown): boolean {
-  return error instanceof DOMException && error.name === "TimeoutError" ||
-    error instanceof IncompleteReadError && isTimeoutError(error.cause);
-}
-
-/** Codes that belong to an error class. `NotCapable` is a missing flag: what a system calls EPERM. */
-const CODE_OF_CLASS: readonly (readonly [
-  // deno-lint-ignore no-explicit-any
-  new (...args: any[]) => Error,
-  string,
-])[] = [
-  [Deno.errors.NotCapable, "EPERM"],
-  [Deno.errors.BadResource, "EBADF"],
-  [Deno.errors.Busy, "EBUSY"],
-  [Deno.errors.Interrupted, "EINTR"],
-  [Deno.errors.NotFound, "ENOENT"],
-  [Deno.errors.AlreadyExists, "EEXIST"],
-  [Deno.errors.PermissionDenied, "EACCES"],
-  [Deno.errors.AddrInUse, "EADDRINUSE"],
-  [Deno.errors.AddrNotAvailable, "EADDRNOTAVAIL"],
-  [Deno.errors.ConnectionRefused, "ECONNREFUSED"],
-  [Deno.errors.ConnectionReset, "ECONNRESET"],
-  [Deno.errors.ConnectionAborted, "ECONNABORTED"],
-  [Deno.errors.NotConnected, "ENOTCONN"],
-  [Deno.errors.NetworkUnreachable, "ENETUNREACH"],
-  [Deno.errors.BrokenPipe, "EPIPE"],
-  [Deno.errors.TimedOut, "ETIMEDOUT"],
-  [Deno.errors.WouldBlock, "EAGAIN"],
-  [Deno.errors.NotSupported, "EOPNOTSUPP"],
-  [Deno.errors.FilesystemLoop, "ELOOP"],
-  [Deno.errors.IsADirectory, "EISDIR"],
-  [Deno.errors.NotADirectory, "ENOTDIR"],
-];
-
-/** The Deno class that belongs to a code, or `undefined`. */
-export function classOfCode(
-  code: string,
-): (new (message: string, options?: ErrorOptions) => Error) | undefined {
-  return CODE_OF_CLASS.find(([, known]) => known === code)?.[0];
+  const reason = error instanceof IncompleteReadError ? error.cause : error;
+  return reason instanceof DOMException && reason.name === "TimeoutError";
 }
 
 /**
@@ -267,18 +231,31 @@ export function classOfCode(
  * ```
  */
 export function errorCode(error: unknown): string | undefined {
-  if (!(error instanceof Error)) return undefined;
-  const own = (error as { code?: unknown }).code;
-  if (typeof own === "string") return own;
+  // Causes may form a ring.
+  for (let depth = 0; depth < MAX_DEPTH; depth++) {
+    if (!(error instanceof Error)) return undefined;
+    const code = ownCode(error);
+    if (code !== undefined) return code;
+    error = error.cause;
+  }
+  return undefined;
+}
+
+/** How many causes are looked at. */
+const MAX_DEPTH = 10;
+
+/** The code of an error without a look at its cause. */
+function ownCode(error: Error): string | undefined {
+  const { code } = error as { code?: unknown };
+  if (typeof code === "string") return code;
   if (isTimeoutError(error)) return "ETIMEDOUT";
-  const number = /\(os error (\d+)\)$/.exec(error.message)?.[1];
-  if (number !== undefined) return errnoName(Number(number));
+  const number = Number(/\(os error (\d+)\)$/.exec(error.message)?.[1]);
+  // Below Winsock's numbers, Windows has its own: 5 is no EIO there.
+  const isErrno = Deno.build.os !== "windows" || number >= 10_000;
   if (error.message.startsWith("failed to lookup address information")) {
     return error.message.includes("Temporary failure")
       ? "EAI_AGAIN"
       : "ENOTFOUND";
   }
-  const known = CODE_OF_CLASS.find(([known]) => error instanceof known)?.[1];
-  return known ??
-    (error.cause === undefined ? undefined : errorCode(error.cause));
+  return (isErrno ? errnoName(number) : undefined) ?? codeOfClass(error);
 }

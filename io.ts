@@ -175,7 +175,8 @@ function checkWriter(writer: unknown): void {
  * Reads until the end of the stream.
  *
  * An abort or a timeout of the connection hands over what had been read: see the errors. The bytes of
- * small results lie in a buffer of their own, those of large ones in a resizable one.
+ * small results lie in a buffer of their own size; those of large ones at the start of a resizable
+ * one that is longer, without taking memory for the rest.
  *
  * @param reader Where the bytes come from.
  * @param options The limit and a signal.
@@ -246,9 +247,9 @@ export async function readAll(
       );
     }
   }
-  if (length <= SMALL) return new Uint8Array(buffer, 0, length).slice();
-  buffer.resize(length);
-  return new Uint8Array(buffer, 0, length);
+  // A large buffer is not cut to size: V8 would write zeros into pages that were never touched.
+  const all = new Uint8Array(buffer, 0, length);
+  return length <= SMALL ? all.slice() : all;
 }
 
 /**

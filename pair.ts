@@ -21,7 +21,7 @@
 
 import type { StreamConn, UnixAddr } from "./types.ts";
 import { checkInteger, checkOptions } from "./_check.ts";
-import { DeadlineTimer } from "./_wait.ts";
+import { Shared } from "./_wait.ts";
 import { type NativeStream, Stream } from "./_stream.ts";
 
 /** How {@linkcode pair} makes its ends. */
@@ -193,7 +193,7 @@ const UNNAMED: UnixAddr = Object.freeze({ transport: "unix", path: null });
 /** One end as the user has it. */
 class MemoryConn extends Stream<End, UnixAddr> {
   constructor(end: End) {
-    super(end, new DeadlineTimer(true));
+    super(end, new Shared(true));
   }
 
   override get localAddr(): UnixAddr {

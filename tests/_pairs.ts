@@ -1,0 +1,111 @@
+/** Makers of connected pairs: every kind of stream that the package has. */
+
+import { connectTcp, listenTcp } from "../tcp.ts";
+import { connectUnix, listenUnix } from "../unix.ts";
+import { pair } from "../pair.ts";
+import type { StreamConn } from "../types.ts";
+
+/** Two connected ends, closed together at the end of a test. */
+export class Ends implements Disposable {
+  readonly a: StreamConn;
+  readonly b: StreamConn;
+
+  constructor(a: StreamConn, b: StreamConn) {
+    this.a = a;
+    this.b = b;
+  }
+
+  [Symbol.dispose](): void {
+    this.a.close();
+    this.b.close();
+  }
+}
+
+/** A kind of stream. */
+export interface Kind {
+  readonly name: string;
+  /** Whether a socket of the system is below. */
+  readonly socket: boolean;
+  readonly make: () => Promise<Ends>;
+}
+
+async function tcp(hostname: string): Promise<Ends> {
+  await using listener = await listenTcp({ hostname });
+  const [a, b] = await Promise.all([
+    connectTcp(listener.addr),
+    listener.accept(),
+  ]);
+  return new Ends(a, b);
+}
+
+async function unix(path: string): Promise<Ends> {
+  await using listener = await listenUnix({ path });
+  const [a, b] = await Promise.all([connectUnix({ path }), listener.accept()]);
+  return new Ends(a, b);
+}
+
+/** A path for a socket, in a folder of its own that goes away with the test. */
+export async function tempPath(): Promise<{ path: string } & AsyncDisposable> {
+  const folder = await Deno.makeTempDir();
+  return {
+    path: `${folder}/s`,
+    [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
+  };
+}
+
+/** Whether this machine can listen on an address. */
+export function canListen(hostname: string): boolean {
+  try {
+    Deno.listen({ hostname, port: 0 }).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether this machine has Unix sockets, and abstract names for them. */
+export const hasUnix = Deno.build.os !== "windows";
+export const hasAbstract = Deno.build.os === "linux";
+
+/** All kinds that this machine has. */
+export const kinds: readonly Kind[] = [
+  { name: "tcp4", socket: true, make: () => tcp("127.0.0.1") },
+  ...(canListen("::1")
+    ? [{ name: "tcp6", socket: true, make: () => tcp("::1") }]
+    : []),
+  ...(hasUnix
+    ? [{
+      name: "unix",
+      socket: true,
+      make: async () => {
+        await using temp = await tempPath();
+        return await unix(temp.path);
+      },
+    }]
+    : []),
+  ...(hasAbstract
+    ? [{
+      name: "unix abstract",
+      socket: true,
+      make: () => unix(`\0${crypto.randomUUID()}`),
+    }]
+    : []),
+  {
+    name: "pair()",
+    socket: false,
+    make: () => Promise.resolve(new Ends(...pair())),
+  },
+];
+
+/** One test for every kind of stream. */
+export function testEach(
+  name: string,
+  fn: (ends: Ends, kind: Kind) => Promise<void>,
+): void {
+  for (const kind of kinds) {
+    Deno.test(`${kind.name}: ${name}`, async () => {
+      using ends = await kind.make();
+      await fn(ends, kind);
+    });
+  }
+}

@@ -1,0 +1,492 @@
+/** Bytes between readers and writers of every sort: our connections, Deno's, files and stdin. */
+
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { IncompleteReadError, isTimeoutError, LimitError } from "../errors.ts";
+import {
+  copy,
+  copyBidirectional,
+  readAll,
+  readExact,
+  toReadableStream,
+  toWritableStream,
+  writeAll,
+} from "../io.ts";
+import { pair } from "../pair.ts";
+import type { Reader } from "../types.ts";
+import { pattern, readText, rejection, text, turn, utf8 } from "./_bytes.ts";
+import { testEach } from "./_pairs.ts";
+import { startDeno } from "./_process.ts";
+
+/** A reader that hands out given pieces. */
+function readerOf(...pieces: Uint8Array[]): Reader {
+  return {
+    read(p) {
+      const piece = pieces.shift();
+      if (piece === undefined) return Promise.resolve(null);
+      p.set(piece.subarray(0, p.length));
+      if (piece.length > p.length) pieces.unshift(piece.subarray(p.length));
+      return Promise.resolve(Math.min(piece.length, p.length));
+    },
+  };
+}
+
+/** Two ends of a connection of the runtime's own. */
+async function rawPair(): Promise<
+  { a: Deno.TcpConn; b: Deno.TcpConn } & Disposable
+> {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const [a, b] = await Promise.all([
+    Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port }),
+    listener.accept(),
+  ]);
+  return {
+    a,
+    b,
+    [Symbol.dispose]() {
+      a[Symbol.dispose]();
+      b[Symbol.dispose]();
+    },
+  };
+}
+
+async function tempFile(content: Uint8Array): Promise<string> {
+  const path = await Deno.makeTempFile();
+  await Deno.writeFile(path, content);
+  return path;
+}
+
+testEach("readAll() reads everything", async ({ a, b }) => {
+  for (const size of [0, 1, 65_535, 65_536, 65_537, 5_000_000]) {
+    const data = pattern(size);
+    const sending = a.writeAll(data);
+    const limited = readExact(b, size);
+    await sending;
+    assertEquals(await limited, data);
+  }
+  const data = pattern(9_999_999);
+  const sending = a.writeAll(data).then(() => a.closeWrite());
+  assertEquals(await readAll(b), data);
+  await sending;
+});
+
+Deno.test("readAll() of a small stream has a buffer of its own size", async () => {
+  const got = await readAll(readerOf(utf8("abc"), utf8("de")));
+  assertEquals(text(got), "abcde");
+  assertEquals(got.buffer.byteLength, 5);
+  assertEquals(got.buffer.resizable, false);
+});
+
+Deno.test("readAll() takes the limit exactly, and nothing beyond", async () => {
+  for (const limit of [0, 1, 10, 65_536, 100_000]) {
+    const data = pattern(limit);
+    assertEquals(await readAll(readerOf(data), { limit }), data);
+    const error = await assertRejects(
+      () => readAll(readerOf(pattern(limit + 1)), { limit }),
+      LimitError,
+      `limit of ${limit} bytes`,
+    );
+    assertEquals(error.limit, limit);
+    assertEquals(error.partial, pattern(limit + 1));
+    assertInstanceOf(error, RangeError);
+  }
+});
+
+Deno.test("readAll() keeps to 64 MiB unless told otherwise", async () => {
+  const chunk = new Uint8Array(1 << 20);
+  const endless: Reader = {
+    read: (p) => {
+      const n = Math.min(p.length, chunk.length);
+      return Promise.resolve(n);
+    },
+  };
+  const error = await assertRejects(() => readAll(endless), LimitError);
+  assertEquals(error.limit, 64 << 20);
+  assertEquals(error.partial.length, (64 << 20) + 1);
+});
+
+Deno.test("readAll() without a limit reads beyond it", async () => {
+  let left = (64 << 20) + 12_345;
+  const reader: Reader = {
+    read: (p) => {
+      const n = Math.min(p.length, left);
+      left -= n;
+      return Promise.resolve(n === 0 ? null : n);
+    },
+  };
+  const got = await readAll(reader, { limit: Infinity });
+  assertEquals(got.length, (64 << 20) + 12_345);
+});
+
+Deno.test("bad limits, sizes and readers", async () => {
+  for (const limit of [-1, 1.5, NaN, -Infinity]) {
+    await assertRejects(
+      () => readAll(readerOf(), { limit }),
+      RangeError,
+      `got ${limit}`,
+    );
+  }
+  await assertRejects(
+    () => readAll(readerOf(), { limit: "5" as never }),
+    TypeError,
+    'got "5"',
+  );
+  for (const size of [-1, 1.5, NaN, Infinity]) {
+    await assertRejects(() => readExact(readerOf(), size), RangeError);
+  }
+  await assertRejects(() => readExact(readerOf(), "5" as never), TypeError);
+  for (const bufSize of [0, -1, 1.5, NaN]) {
+    await assertRejects(
+      () => copy(readerOf(), { write: () => Promise.resolve(1) }, { bufSize }),
+      RangeError,
+    );
+  }
+  const [a, b] = pair();
+  for (const wrong of [undefined, null, 5, {}, "text"] as never[]) {
+    await assertRejects(() => readAll(wrong), TypeError, "with read()");
+    await assertRejects(() => readExact(wrong, 1), TypeError, "with read()");
+    await assertRejects(() => copy(wrong, a), TypeError, "with read()");
+    await assertRejects(() => copy(a, wrong), TypeError, "with write()");
+    await assertRejects(
+      () => writeAll(wrong, utf8("x")),
+      TypeError,
+      "with write()",
+    );
+    await assertRejects(() => copyBidirectional(wrong, a), TypeError);
+    assertThrows(() => toReadableStream(wrong), TypeError, "with read()");
+    assertThrows(() => toWritableStream(wrong), TypeError, "with write()");
+  }
+  await assertRejects(
+    () => copyBidirectional(a, { read: a.read, write: a.write } as never),
+    TypeError,
+    "with closeWrite()",
+  );
+  await assertRejects(
+    () => copy(a, b, { onProgress: 1 as never }),
+    TypeError,
+    "a function",
+  );
+  await assertRejects(() => readAll(a, 5 as never), TypeError, "an object");
+  await assertRejects(
+    () => readAll(a, { signal: 5 as never }),
+    TypeError,
+    "an AbortSignal",
+  );
+  a.close();
+  b.close();
+});
+
+Deno.test("readExact() fills the caller's buffer, and reads nothing for 0", async () => {
+  const buffer = new Uint8Array(6);
+  const got = await readExact(readerOf(utf8("abc"), utf8("defgh")), buffer);
+  assertStrictEquals(got, buffer);
+  assertEquals(text(got), "abcdef");
+  const never: Reader = { read: () => Promise.reject(new Error("read")) };
+  assertEquals((await readExact(never, 0)).length, 0);
+});
+
+Deno.test("readExact() hands over what an early end leaves", async () => {
+  const error = await assertRejects(
+    () => readExact(readerOf(utf8("abc")), 10),
+    IncompleteReadError,
+  );
+  assertEquals(text(error.partial), "abc");
+  assertEquals(error.expected, 10);
+  assertInstanceOf(error, Deno.errors.UnexpectedEof);
+});
+
+testEach(
+  "an abort of readExact() and readAll() loses no byte",
+  async (ends) => {
+    const { a, b } = ends;
+    for (
+      const read of [
+        (signal: AbortSignal) => readExact(b, 10, { signal }),
+        (signal: AbortSignal) => readAll(b, { signal }),
+      ]
+    ) {
+      const abort = new AbortController();
+      const nothingYet = rejection(read(abort.signal));
+      await turn();
+      abort.abort("enough");
+      assertEquals(await nothingYet, "enough");
+
+      const again = new AbortController();
+      const some = rejection(read(again.signal));
+      await a.writeAll(utf8("abc"));
+      while (b.bytesRead % 6 < 3) await turn();
+      again.abort("enough");
+      const error = await some;
+      assertInstanceOf(error, IncompleteReadError);
+      assertEquals(text(error.partial), "abc");
+      assertEquals(error.cause, "enough");
+      assert(!error.message.includes("swallow"));
+      await a.writeAll(utf8("def"));
+      assertEquals(await readText(b), "def");
+      assertEquals(
+        await rejection(read(AbortSignal.abort("before"))),
+        "before",
+      );
+    }
+  },
+);
+
+testEach("a connection's timeout in mid-readExact", async ({ a, b }) => {
+  b.timeout = 5;
+  await a.writeAll(utf8("abc"));
+  const error = await rejection(readExact(b, 10));
+  assertInstanceOf(error, IncompleteReadError);
+  assert(isTimeoutError(error));
+  assertEquals(text(error.partial), "abc");
+  assertEquals(error.message, "Read was abandoned after 3 of 10 bytes");
+});
+
+Deno.test("an abort on a reader that keeps nothing says what is lost", async () => {
+  using raw = await rawPair();
+  const abort = new AbortController();
+  const reading = rejection(readExact(raw.b, 10, { signal: abort.signal }));
+  await raw.a.write(utf8("abc"));
+  for (let i = 0; i < 10; i++) await turn();
+  abort.abort("enough");
+  const error = await reading;
+  assertInstanceOf(error, IncompleteReadError);
+  assertEquals(text(error.partial), "abc");
+  assertStringIncludes(error.message, "may swallow up to 7 bytes more");
+  assertEquals(error.cause, "enough");
+  const copying = new AbortController();
+  const [a, b] = pair();
+  const aborted = rejection(
+    copy(raw.a, a, { signal: copying.signal, bufSize: 100 }),
+  );
+  copying.abort("enough");
+  assertStringIncludes(String(await aborted), "swallow up to 100 bytes more");
+  a.close();
+  b.close();
+});
+
+Deno.test("a connection of the runtime's own", async () => {
+  using raw = await rawPair();
+  const data = pattern(5_000_000);
+  const sending = writeAll(raw.a, data).then(() => raw.a.closeWrite());
+  assertEquals(
+    await readAll(raw.b, { signal: AbortSignal.timeout(60_000) }),
+    data,
+  );
+  await sending;
+  await writeAll(raw.b, [utf8("ab"), utf8("cd")]);
+  assertEquals(text(await readExact(raw.a, 4)), "abcd");
+});
+
+Deno.test("files on both sides", async () => {
+  const data = pattern(1_000_000);
+  const from = await tempFile(data);
+  const to = await tempFile(new Uint8Array(0));
+  const seen: number[] = [];
+  {
+    using source = await Deno.open(from);
+    using sink = await Deno.open(to, { write: true });
+    const bytes = await copy(source, sink, {
+      bufSize: 300_000,
+      onProgress: (n) => seen.push(n),
+    });
+    assertEquals(bytes, data.length);
+  }
+  assertEquals(seen.at(-1), data.length);
+  assertEquals(await Deno.readFile(to), data);
+  {
+    using file = await Deno.open(to);
+    assertEquals(await readAll(file), data);
+  }
+  {
+    using source = await Deno.open(from);
+    using sink = await Deno.open(to, { write: true, truncate: true });
+    await toReadableStream(source).pipeTo(toWritableStream(sink));
+    // The file is still ours to use.
+    await sink.write(utf8("!"));
+  }
+  assertEquals((await Deno.readFile(to)).length, data.length + 1);
+});
+
+Deno.test("standard input", async () => {
+  await using program = await startDeno(
+    [],
+    `
+const first = await sockets.readExact(Deno.stdin, 4);
+const rest = await sockets.readAll(Deno.stdin);
+await sockets.writeAll(Deno.stdout, [first, new TextEncoder().encode("|"), rest]);
+`,
+  );
+  await program.send("hello world");
+  await program.endInput();
+  assertEquals(await program.line(), "hell|o world");
+});
+
+Deno.test("writeAll() on a writer that takes little, and nothing", async () => {
+  const got: number[] = [];
+  await writeAll({
+    write: (p) => {
+      got.push(...p.subarray(0, 3));
+      return Promise.resolve(Math.min(3, p.length));
+    },
+  }, utf8("abcdefgh"));
+  assertEquals(text(new Uint8Array(got)), "abcdefgh");
+  for (const n of [0, -1, NaN, 100]) {
+    await assertRejects(
+      () => writeAll({ write: () => Promise.resolve(n) }, utf8("abc")),
+      Deno.errors.WriteZero,
+      `Writer took ${n} of 3 bytes`,
+    );
+  }
+  const writer = { write: () => Promise.reject(new Error("written")) };
+  for (const data of ["abc", 5, undefined, [utf8("a"), "b"]] as never[]) {
+    await assertRejects(() => writeAll(writer, data), TypeError, "Uint8Array");
+  }
+  assertEquals(
+    await rejection(
+      writeAll(writer, utf8("a"), { signal: AbortSignal.abort("no") }),
+    ),
+    "no",
+  );
+});
+
+testEach(
+  "copy() copies until the end, and closes nothing",
+  async ({ a, b }) => {
+    const [c, d] = pair();
+    const data = pattern(3_000_000);
+    const sending = a.writeAll(data).then(() => a.closeWrite());
+    const reading = readExact(d, data.length);
+    assertEquals(await copy(b, c, { bufSize: 12_345 }), data.length);
+    assertEquals(await reading, data);
+    await sending;
+    await b.writeAll(utf8("open"));
+    assertEquals(await readText(a), "open");
+    await c.writeAll(utf8("open"));
+    assertEquals(await readText(d), "open");
+    c.close();
+    d.close();
+  },
+);
+
+testEach("an aborted copy() loses no byte", async ({ a, b }) => {
+  const [c, d] = pair();
+  const abort = new AbortController();
+  const copying = rejection(copy(b, c, { signal: abort.signal }));
+  await a.writeAll(utf8("copied"));
+  assertEquals(await readText(d), "copied");
+  abort.abort("enough");
+  assertEquals(await copying, "enough");
+  await a.writeAll(utf8("kept"));
+  assertEquals(await readText(b), "kept");
+  c.close();
+  d.close();
+});
+
+Deno.test("what onProgress throws ends the copy", async () => {
+  const [a, b] = pair();
+  await assertRejects(
+    () =>
+      copy(readerOf(utf8("abc")), a, {
+        onProgress: () => {
+          throw new Error("on purpose");
+        },
+      }),
+    Error,
+    "on purpose",
+  );
+  a.close();
+  b.close();
+});
+
+testEach("copyBidirectional() passes half-closes on", async ({ a, b }) => {
+  const [c, d] = pair();
+  const proxy = copyBidirectional(b, c);
+  await a.writeAll(utf8("question"));
+  await a.closeWrite();
+  assertEquals(text(await readAll(d)), "question");
+  await d.writeAll(utf8("the answer"));
+  await d.closeWrite();
+  assertEquals(text(await readAll(a)), "the answer");
+  assertEquals(await proxy, { aToB: 8, bToA: 10 });
+  c.close();
+  d.close();
+});
+
+testEach("copyBidirectional() ends both ways when one fails", async (ends) => {
+  const { a, b } = ends;
+  const [c, d] = pair();
+  const proxy = rejection(copyBidirectional(b, c));
+  d.close();
+  await a.writeAll(utf8("nobody listens"));
+  assertInstanceOf(await proxy, Deno.errors.BrokenPipe);
+  await a.writeAll(utf8("kept"));
+  assertEquals(await readText(b), "kept");
+  c.close();
+});
+
+testEach("copyBidirectional() ends at its signal", async ({ a, b }) => {
+  const [c, d] = pair();
+  const abort = new AbortController();
+  const proxy = rejection(copyBidirectional(b, c, { signal: abort.signal }));
+  await turn();
+  abort.abort("enough");
+  assertEquals(await proxy, "enough");
+  await a.writeAll(utf8("kept"));
+  assertEquals(await readText(b), "kept");
+  assertEquals(
+    await rejection(
+      copyBidirectional(b, c, { signal: AbortSignal.abort("before") }),
+    ),
+    "before",
+  );
+  c.close();
+  d.close();
+});
+
+Deno.test("toReadableStream() tells of a cancel, and ends", async () => {
+  const told: unknown[] = [];
+  const stream = toReadableStream(readerOf(utf8("abc"), utf8("def")), {
+    cancel: (reason) => void told.push(reason),
+  });
+  for await (const chunk of stream) {
+    assertEquals(text(chunk), "abc");
+    break;
+  }
+  assertEquals(told.length, 1);
+  assertEquals(
+    await new Response(toReadableStream(readerOf(utf8("xyz")))).text(),
+    "xyz",
+  );
+  const failing = toReadableStream({
+    read: () => Promise.reject(new Error("on purpose")),
+  });
+  await assertRejects(() => new Response(failing).text(), Error, "on purpose");
+});
+
+Deno.test("toWritableStream() half-closes, or does what it is told", async () => {
+  const [a, b] = pair();
+  const stream = toWritableStream(a);
+  const writer = stream.getWriter();
+  await writer.write(utf8("hello"));
+  await writer.close();
+  assertEquals(text(await readAll(b)), "hello");
+  await b.writeAll(utf8("still open"));
+  assertEquals(await readText(a), "still open");
+  const told: unknown[] = [];
+  const other = toWritableStream(b, {
+    close: () => void told.push("closed"),
+    abort: (reason) => void told.push(reason),
+  });
+  await other.abort("enough");
+  await toWritableStream(b, { close: () => void told.push("closed") }).close();
+  assertEquals(told, ["enough", "closed"]);
+  a.close();
+  b.close();
+});

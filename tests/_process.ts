@@ -170,6 +170,15 @@ export async function startPython(
   return new Program("python3", ["-u", file, ...args]);
 }
 
+/** Waits until this process has no more descriptors than before; the runtime closes some a turn later. */
+export async function descriptorsBack(before: number): Promise<void> {
+  for (let i = 0; i < 500 && openDescriptors() > before; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+  const now = openDescriptors();
+  if (now > before) throw new Error(`${now - before} descriptors leaked`);
+}
+
 /** How many descriptors this process has open (Linux). */
 export function openDescriptors(): number {
   return [...Deno.readDirSync("/proc/self/fd")].length;

@@ -276,7 +276,7 @@ try {
   ));
   try {
     for (const starter of starters) await starter.line();
-    await Promise.all(starters.map((starter) => starter.send("x")));
+    await Promise.all(starters.map((starter) => starter.send("")));
     const said = await Promise.all(starters.map((starter) => starter.line()));
     assertEquals(said.sort(), ["EADDRINUSE", "EADDRINUSE", "won"]);
     using _ = await connectUnix({ path });
@@ -346,7 +346,9 @@ for i in range(5):
     s = socket.socket(socket.AF_UNIX)
     s.bind(os.fsencode(path) + b"\\xff%d" % i)
     s.connect(path)
-    s.sendall(b"strange")
+    # The connection may have been dropped already: its name is no text.
+    try: s.sendall(b"strange")
+    except BrokenPipeError: pass
     s.close()
 s = socket.socket(socket.AF_UNIX)
 s.connect(path)

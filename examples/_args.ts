@@ -1,0 +1,89 @@
+/** What the echo programs share: where to listen or connect, and errors of one line. */
+
+import { parseArgs } from "@std/cli/parse-args";
+import { errorCode, parseAddr } from "@berkeley/sockets";
+
+/** Where a program listens or connects. */
+export type Target =
+  | { readonly kind: "tcp"; readonly hostname: string; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string };
+
+/** What the command line says. */
+export interface Args {
+  readonly target: Target;
+  /** Messages given behind the address. */
+  readonly rest: readonly string[];
+}
+
+/** An address that a transport has when none is given. */
+const DEFAULTS: Readonly<Record<string, string>> = {
+  tcp: "127.0.0.1:7007",
+  tcp6: "[::1]:7007",
+  unix: "echo.sock",
+};
+
+/** Reads the command line, or ends the program: with the help, or with what is wrong. */
+export function readArgs(help: string): Args {
+  const args = parseArgs(Deno.args, {
+    boolean: ["help"],
+    alias: { h: "help" },
+    string: ["_"],
+    unknown: (arg, key) => {
+      if (key !== undefined) fail(`unknown option ${arg}; see --help`);
+      return true;
+    },
+  });
+  if (args["help"] === true) {
+    console.log(help);
+    Deno.exit(0);
+  }
+  const [transport = "tcp", address, ...rest] = args._.map(String);
+  const preset = DEFAULTS[transport];
+  if (preset === undefined) {
+    fail(`unknown transport ${transport}; expected tcp, tcp6 or unix`);
+  }
+  try {
+    return { target: toTarget(transport, address ?? preset), rest };
+  } catch (error) {
+    fail(messageOf(error));
+  }
+}
+
+function toTarget(transport: string, text: string): Target {
+  if (transport === "unix") {
+    const addr = parseAddr(text.startsWith("unix:") ? text : `unix:${text}`);
+    return { kind: "unix", path: (addr as { path: string }).path };
+  }
+  const addr = parseAddr(text);
+  if (addr.transport !== "tcp") {
+    throw new TypeError(`Invalid address: ${text} is not one of TCP`);
+  }
+  const isV6 = addr.hostname.includes(":");
+  if (transport === "tcp6" && !isV6) {
+    throw new TypeError(`Invalid address: ${text} is not one of IPv6`);
+  }
+  return { kind: "tcp", hostname: addr.hostname, port: addr.port };
+}
+
+/** The one line that says what went wrong. */
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Says what is wrong in one line and ends the program. */
+export function fail(message: string): never {
+  console.error(`error: ${message}`);
+  Deno.exit(1);
+}
+
+/** Runs a program; what can go wrong with sockets becomes one line, a bug stays a stack. */
+export async function run(program: () => Promise<void>): Promise<void> {
+  try {
+    await program();
+  } catch (error) {
+    if (errorCode(error) === undefined && !(error instanceof RangeError)) {
+      throw error;
+    }
+    fail(messageOf(error));
+  }
+}

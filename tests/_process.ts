@@ -14,6 +14,12 @@ export interface Ended {
   readonly stderr: string;
 }
 
+/** The environment of a program. It writes no coverage: half a file of one that was killed is an error. */
+function environment(): Record<string, string> {
+  const { DENO_COVERAGE_DIR: _, ...rest } = Deno.env.toObject();
+  return { ...rest, NO_COLOR: "1" };
+}
+
 /** A running program. Leaving its block ends it. */
 export class Program implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
@@ -29,7 +35,8 @@ export class Program implements AsyncDisposable {
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",
-      env: { NO_COLOR: "1" },
+      env: environment(),
+      clearEnv: true,
       ...(cwd !== undefined && { cwd }),
     }).spawn();
     this.#ended = this.#child.status.finally(() => this.#isOver = true);
@@ -168,18 +175,4 @@ export async function startPython(
 ): Promise<Program> {
   const file = await writeProgram(source, "program.py");
   return new Program("python3", ["-u", file, ...args]);
-}
-
-/** Waits until this process has no more descriptors than before; the runtime closes some a turn later. */
-export async function descriptorsBack(before: number): Promise<void> {
-  for (let i = 0; i < 500 && openDescriptors() > before; i++) {
-    await new Promise((resolve) => setTimeout(resolve, 0));
-  }
-  const now = openDescriptors();
-  if (now > before) throw new Error(`${now - before} descriptors leaked`);
-}
-
-/** How many descriptors this process has open (Linux). */
-export function openDescriptors(): number {
-  return [...Deno.readDirSync("/proc/self/fd")].length;
 }

@@ -11,12 +11,7 @@ import { errorCode, isClosedError } from "../errors.ts";
 import { readAll, readExact } from "../io.ts";
 import { connectTcp, listenTcp } from "../tcp.ts";
 import { fill, pattern, readText, rejection, turn, utf8 } from "./_bytes.ts";
-import {
-  descriptorsBack,
-  openDescriptors,
-  runDenoUnder,
-  startPython,
-} from "./_process.ts";
+import { runDenoUnder, startPython } from "./_process.ts";
 
 const linux = Deno.build.os === "linux";
 
@@ -302,7 +297,6 @@ Deno.test("a full backlog: connecting waits, and its timeout leaks nothing", asy
     backlog: 0,
   });
   using first = await connectTcp(listener.addr);
-  const before = linux ? openDescriptors() : 0;
   const error = await rejection(
     connectTcp({ ...listener.addr, timeout: 20 }),
   );
@@ -320,42 +314,7 @@ Deno.test("a full backlog: connecting waits, and its timeout leaks nothing", asy
   await turn();
   abort.abort(reason);
   assertStrictEquals(await connecting, reason);
-  if (linux) await descriptorsBack(before);
   first.close();
-});
-
-Deno.test({
-  name: "an abort in the very turn a connect succeeds leaves nothing open",
-  ignore: !linux,
-  async fn() {
-    await using listener = await listenTcp({ hostname: "127.0.0.1" });
-    const accepting = (async () => {
-      for await (const conn of listener) conn.close();
-    })();
-    const round = async () => {
-      const abort = new AbortController();
-      const reason = { round: true };
-      setTimeout(() => abort.abort(reason), 1);
-      const connecting = connectTcp({
-        ...listener.addr,
-        signal: abort.signal,
-      }).then((conn) => conn.close(), (error) => error);
-      // The loop is busy: the connect and the timer are both due when it comes back.
-      const until = performance.now() + 2;
-      while (performance.now() < until);
-      const error = await connecting;
-      assert(error === undefined || error === reason, String(error));
-      return error === reason;
-    };
-    await round();
-    const before = openDescriptors();
-    let aborted = 0;
-    for (let i = 0; i < 100; i++) if (await round()) aborted++;
-    assert(aborted > 0, "no round was aborted");
-    await descriptorsBack(before);
-    listener.close();
-    await accepting;
-  },
 });
 
 Deno.test("a kept accept that wins after close() is closed at once", async () => {

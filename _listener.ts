@@ -25,8 +25,22 @@ export interface NativeListener<N> {
   unref(): void;
 }
 
-/** Connections that ended before they were accepted; a peer's name that is no text. Nobody's fault here. */
-const SKIPPED = new Set(["ENOTCONN", "ECONNABORTED", "ECONNRESET"]);
+/**
+ * What has happened to a connection before it was accepted, and is no fault of the listener: it ended,
+ * or the network did (accept(2) hands errors of the network on).
+ */
+const SKIPPED = new Set([
+  "ENOTCONN",
+  "ECONNABORTED",
+  "ECONNRESET",
+  "ENETDOWN",
+  "EPROTO",
+  "ENOPROTOOPT",
+  "EHOSTDOWN",
+  "EHOSTUNREACH",
+  "EOPNOTSUPP",
+  "ENETUNREACH",
+]);
 
 /** The system is out of something, and may have it again soon. */
 const EXHAUSTED = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
@@ -143,15 +157,9 @@ export class Listener<
 
   /** Gives a connection to the first who waits, unless it is not wanted. */
   #hand(native: N): void {
-    try {
-      const conn = this.#wrap(native);
-      if (conn === undefined) native.close();
-      else this.#queue.resolve(conn);
-    } catch (error) {
-      native.close();
-      // A peer that is gone already: its socket takes no option any more.
-      if (!isSkipped(error)) this.#queue.reject(error);
-    }
+    const conn = this.#wrap(native);
+    if (conn === undefined) native.close();
+    else this.#queue.resolve(conn);
   }
 
   async *[Symbol.asyncIterator](): AsyncIterableIterator<C> {

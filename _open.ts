@@ -116,7 +116,7 @@ export function connectTo(address: SocketAddr): string {
 }
 
 /** Whether a flag grants the net permission for a host and port, without asking anybody. */
-function netGranted(host?: string): boolean {
+export function netGranted(host?: string): boolean {
   const { state } = Deno.permissions.querySync(
     host === undefined ? { name: "net" } : { name: "net", host },
   );

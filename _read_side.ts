@@ -107,7 +107,7 @@ export class ReadSide {
   }
 
   #onRead = (n: number | null): number | null => {
-    if (--this.#plain === 0 && !this.#hasRef) this.#updateRef();
+    if (--this.#plain === 0 && this.#slow) this.#updateRef();
     if (n !== null) this.bytes += n;
     // The write side has seen why the stream ends here.
     else if (this.#shared.failure !== undefined) throw this.#fail();
@@ -115,7 +115,7 @@ export class ReadSide {
   };
 
   #onReadError = (error: unknown): never => {
-    this.#plain--;
+    if (--this.#plain === 0 && this.#slow) this.#updateRef();
     throw this.#latch(error);
   };
 
@@ -171,6 +171,9 @@ export class ReadSide {
         this.#serve(queue.head.payload);
       } else if (keeper.settled) {
         this.#takeIn(keeper, queue);
+      } else if (queue.head?.payload.length === 0) {
+        // Its caller has transferred the buffer away; a read of nothing would end at once, for ever.
+        queue.resolve(0);
       } else {
         if (queue.head !== undefined) keeper.run();
         break;
@@ -242,8 +245,8 @@ export class ReadSide {
   }
 
   /**
-   * Reads and discards what comes until the stream ends, once for all. From now on every read says
-   * that the stream has ended.
+   * Reads and discards what comes until the stream ends, once for all. Every read from now on says that
+   * the stream has ended; so does every one that waits, unless the runtime has it already.
    *
    * @param hold Whether the caller waits for it.
    * @returns Whether the stream ended as it should.
@@ -300,9 +303,10 @@ export class ReadSide {
 
   /** A read that nobody waits for does not keep the process alive. */
   #updateRef(): void {
-    const idle = this.#plain === 0 && this.#queue?.head === undefined &&
-      (this.#keeper?.pending === true || this.#discarding !== undefined) &&
-      !this.#held;
+    const idle = this.#discarding !== undefined
+      ? !this.#held
+      : this.#plain === 0 && this.#queue?.head === undefined &&
+        this.#keeper?.pending === true;
     const wants = this.#wantsRef && !idle;
     if (wants === this.#hasRef) return;
     this.#hasRef = wants;

@@ -20,10 +20,14 @@ export interface BindFileOptions {
   readonly unlink: Unlink;
 }
 
-/** What identifies a file: its number is given out again as soon as it is gone, its age is not. */
+/** What identifies a file while it exists. */
 interface FileId {
   readonly dev: number;
   readonly ino: number | null;
+}
+
+/** What identifies a file that may be gone: its number is given out again at once, its age is not. */
+interface AgedFileId extends FileId {
   readonly mtime: Date | null;
 }
 
@@ -49,8 +53,12 @@ function fileAt(path: string): Deno.FileInfo | undefined {
 
 /** Whether two files are the same. Where the system gives no inode, nothing is known to be the same. */
 function sameFile(a: FileId, b: FileId): boolean {
-  return a.ino !== null && a.ino === b.ino && a.dev === b.dev &&
-    a.mtime?.getTime() === b.mtime?.getTime();
+  return a.ino !== null && a.ino === b.ino && a.dev === b.dev;
+}
+
+/** Whether a file is the one that was looked at before. */
+function isStillThat(a: AgedFileId, b: AgedFileId): boolean {
+  return sameFile(a, b) && a.mtime?.getTime() === b.mtime?.getTime();
 }
 
 /** A name beside a path that nobody else has. */
@@ -129,7 +137,7 @@ export async function clearPath(path: string, unlink: Unlink): Promise<void> {
     if (!canLink(aside) || !canLink(claim)) {
       // There can be no second name: look once more, then remove what is there.
       const now = fileAt(path);
-      if (now !== undefined && !sameFile(found, now)) throw justStarted();
+      if (now !== undefined && !isStillThat(found, now)) throw justStarted();
       return removeIfThere(path);
     }
     if (removeClaimed(path, found, claim, aside)) return;
@@ -153,7 +161,7 @@ function claimOn(path: string, { dev, ino }: FileId): string {
  */
 export function removeClaimed(
   path: string,
-  found: FileId,
+  found: AgedFileId,
   claim: string,
   aside: string,
 ): boolean {
@@ -168,7 +176,9 @@ export function removeClaimed(
     if (errorCode(error) !== "EPERM") throw error;
   }
   try {
-    if (claimed && !sameFile(found, Deno.lstatSync(claim))) throw justStarted();
+    if (claimed && !isStillThat(found, Deno.lstatSync(claim))) {
+      throw justStarted();
+    }
     try {
       Deno.renameSync(path, aside);
     } catch (error) {
@@ -176,7 +186,7 @@ export function removeClaimed(
       throw error;
     }
     // Starters of other makes know no claims.
-    if (!sameFile(found, Deno.lstatSync(aside))) {
+    if (!isStillThat(found, Deno.lstatSync(aside))) {
       putBack(aside, path);
       throw justStarted();
     }
@@ -247,18 +257,18 @@ export async function bindFile<L extends { close(): void }>(
     if (mode !== undefined) Deno.chmodSync(name, mode);
     const id = Deno.lstatSync(name);
     await clearPath(path, unlink);
-    if (!tryLink(name, path)) {
-      native.close();
-      return bindDirectly(path, mode, listen);
+    if (tryLink(name, path)) {
+      release = own(absolute(path), id);
+      Deno.removeSync(name);
+      return { native, release };
     }
-    release = own(absolute(path), id);
-    Deno.removeSync(name);
-    return { native, release };
   } catch (error) {
     release?.();
     native.close();
     throw error;
   }
+  native.close();
+  return bindDirectly(path, mode, listen);
 }
 
 /** Links a name to a path; `false` where the file system knows no links. */

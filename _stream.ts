@@ -150,11 +150,15 @@ export abstract class Stream<N extends NativeStream, A extends SocketAddr>
   }
 
   ref(): void {
-    this.#in.setRef(true);
+    this.setRef(true);
   }
 
   unref(): void {
-    this.#in.setRef(false);
+    this.setRef(false);
+  }
+
+  protected setRef(wants: boolean): void {
+    this.#in.setRef(wants);
   }
 
   [Symbol.dispose](): void {

@@ -39,7 +39,7 @@ export function timedOut(what: string, timeout: number): DOMException {
  */
 export class DeadlineTimer {
   readonly #queues: { expire(now: number): number }[] = [];
-  readonly #holds: boolean;
+  #holds: boolean;
   #waiting = 0;
   #at = Infinity;
   #id: ReturnType<typeof setTimeout> | undefined;
@@ -60,16 +60,25 @@ export class DeadlineTimer {
     this.#at = deadline;
     const delay = Math.max(Math.ceil(deadline - performance.now()), 0);
     this.#id = setTimeout(() => this.#fire(), Math.min(delay, MAX_DELAY));
-    if (!this.#holds || this.#waiting === 0) Deno.unrefTimer(this.#id);
+    this.#updateRef();
   }
 
-  /** Counts those who wait: one more, or one less. */
+  /** Counts those who wait with a timeout: one more, or one less. */
   count(change: 1 | -1): void {
-    if (!this.#holds) return;
     this.#waiting += change;
+    if (this.#holds) this.#updateRef();
+  }
+
+  /** Says whether those who wait with a timeout keep the process alive. */
+  hold(holds: boolean): void {
+    this.#holds = holds;
+    this.#updateRef();
+  }
+
+  #updateRef(): void {
     if (this.#id === undefined) return;
-    if (this.#waiting === 0) Deno.unrefTimer(this.#id);
-    else Deno.refTimer(this.#id);
+    if (this.#holds && this.#waiting > 0) Deno.refTimer(this.#id);
+    else Deno.unrefTimer(this.#id);
   }
 
   /** Stops the timer for good. */
@@ -91,7 +100,7 @@ export class DeadlineTimer {
 
 /** What the two halves of a stream share. An idle connection has no timer. */
 export class Shared {
-  readonly #holds: boolean;
+  #holds: boolean;
   #timer: DeadlineTimer | undefined;
   /** The first fatal error, whichever half has seen it. */
   failure: unknown;
@@ -104,6 +113,12 @@ export class Shared {
   /** The timer for the deadlines of both halves. */
   get timer(): DeadlineTimer {
     return this.#timer ??= new DeadlineTimer(this.#holds);
+  }
+
+  /** Says whether waits with a timeout keep the process alive. */
+  hold(holds: boolean): void {
+    this.#holds = holds;
+    this.#timer?.hold(holds);
   }
 
   /** Stops the timer, if there is one. */
@@ -129,7 +144,8 @@ export interface Waiter<P> {
 /** A wait whose timeout has begun, but not been looked at. */
 interface Fresh {
   readonly timer: DeadlineTimer;
-  timeout: number;
+  readonly timeout: number | undefined;
+  readonly waits: boolean;
   deadline: number;
 }
 
@@ -149,9 +165,9 @@ function giveDeadline(wait: Fresh): void {
 function giveDeadlines(): void {
   const now = performance.now();
   for (const wait of fresh) {
-    wait.deadline = now + wait.timeout;
-    // Infinity: it is over already.
-    if (wait.deadline !== Infinity) wait.timer.watch(wait.deadline);
+    if (!wait.waits) continue;
+    wait.deadline = now + wait.timeout!;
+    wait.timer.watch(wait.deadline);
   }
   fresh.length = 0;
 }
@@ -161,13 +177,14 @@ class Node<T, P> implements Waiter<P>, Fresh {
   readonly payload: P;
   readonly timer: DeadlineTimer;
   deadline = Infinity;
-  timeout = Infinity;
+  timeout: number | undefined;
   resolve!: (value: T) => void;
   reject!: (reason: unknown) => void;
   signal: AbortSignal | undefined;
   onAbort: (() => void) | undefined;
   before: Node<T, P> | undefined;
   after: Node<T, P> | undefined;
+  waits = true;
 
   constructor(payload: P, timer: DeadlineTimer) {
     this.payload = payload;
@@ -221,9 +238,9 @@ export class WaitQueue<T, P> {
     else this.#tail.after = node;
     node.before = this.#tail;
     this.#tail = node;
-    this.#timer.count(1);
     if (timeout !== undefined) {
       node.timeout = timeout;
+      this.#timer.count(1);
       giveDeadline(node);
     }
     if (signal !== undefined) {
@@ -256,13 +273,14 @@ export class WaitQueue<T, P> {
   /** Ends the waits whose deadline has come and returns the next one. */
   expire(now: number): number {
     let next = Infinity;
-    let node = this.#head;
-    while (node !== undefined) {
-      const { after } = node;
-      if (node.deadline <= now) {
-        this.#abandon(node, timedOut(this.#what, node.timeout));
-      } else next = Math.min(next, node.deadline);
-      node = after;
+    const due: Node<T, P>[] = [];
+    for (let node = this.#head; node !== undefined; node = node.after) {
+      if (node.deadline <= now) due.push(node);
+      else next = Math.min(next, node.deadline);
+    }
+    // Who hears of the first may end the others.
+    for (const node of due) {
+      if (node.waits) this.#abandon(node, timedOut(this.#what, node.timeout!));
     }
     return next;
   }
@@ -281,8 +299,8 @@ export class WaitQueue<T, P> {
     if (node.onAbort !== undefined) {
       node.signal!.removeEventListener("abort", node.onAbort);
     }
-    node.timeout = Infinity;
-    this.#timer.count(-1);
+    node.waits = false;
+    if (node.timeout !== undefined) this.#timer.count(-1);
   }
 }
 

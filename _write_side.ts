@@ -5,7 +5,7 @@
 
 import { errorCode, isClosedError } from "./errors.ts";
 import type { WaitOptions } from "./types.ts";
-import { notBytes, show, signalOf } from "./_check.ts";
+import { notBytes, signalOf } from "./_check.ts";
 import {
   closedResource,
   interrupted,
@@ -25,6 +25,7 @@ interface Job {
   readonly kind: "write" | "writeAll" | "closeWrite";
   /** What is being written, and how much of it has been. */
   data: Uint8Array;
+  size: number;
   sent: number;
   /** What comes after it, last piece first. */
   readonly rest: Uint8Array[];
@@ -59,10 +60,10 @@ function gather(pieces: readonly Uint8Array[]): Uint8Array[] {
   return result;
 }
 
-/** A count that a write cannot have had as its result. */
-function wrongCount(n: number, length: number): Error {
+/** What a write gets that ends before its data does: nothing was taken, or the data has changed. */
+function endedEarly(sent: number, size: number): Error {
   return new Deno.errors.WriteZero(
-    `Write took ${show(n)} of ${length} bytes`,
+    `Write ended after ${sent} of ${size} bytes: the data was transferred or resized meanwhile, or nothing was taken`,
   );
 }
 
@@ -78,10 +79,11 @@ export class WriteSide {
   /** Plain writes that wait in the runtime. */
   #plain = 0;
   #closed = false;
-  /** What every later write gets, if a write was abandoned. */
+  /** What every later write gets, if a write was abandoned or cut off. */
   #broken: Error | undefined;
-  /** The data of the `writeAll` that has the turn without being a job. */
+  /** The data of the `writeAll` that has the turn without being a job, and its size at the start. */
   #straight: Uint8Array | undefined;
+  #straightSize = 0;
   #queue: WaitQueue<number | undefined, Job> | undefined;
   #running: Waiter<Job> | undefined;
   // Handlers are made once, and only for what is used: a connection that idles has few.
@@ -153,6 +155,7 @@ export class WriteSide {
     }
     this.#slow = true;
     this.#straight = data;
+    this.#straightSize = data.length;
     return this.#native.write(data).then(
       this.#onAll ??= this.#noteAll.bind(this),
       this.#onAllError ??= this.#noteAllError.bind(this),
@@ -160,10 +163,9 @@ export class WriteSide {
   }
 
   #noteAll(n: number): void | Promise<void> {
-    const data = this.#straight!;
     this.bytes += n;
-    if (n === data.length) this.#endStraight();
-    else return this.#goOn(data, n);
+    if (n === this.#straightSize) this.#endStraight();
+    else return this.#goOn(this.#straight!, n, this.#straightSize);
   }
 
   #noteAllError(error: unknown): never {
@@ -172,10 +174,10 @@ export class WriteSide {
   }
 
   /** The part of a straight `writeAll` that one write did not take. */
-  async #goOn(data: Uint8Array, sent: number): Promise<void> {
+  async #goOn(data: Uint8Array, sent: number, size: number): Promise<void> {
     try {
-      for (let n = sent; sent < data.length; sent += n) {
-        if (!(n > 0)) throw wrongCount(n, data.length);
+      for (let n = sent; sent < size; sent += n) {
+        if (n === 0 || data.length !== size) throw this.#cut(sent, size);
         n = await this.#native.write(data.subarray(sent));
         this.bytes += n;
       }
@@ -184,6 +186,12 @@ export class WriteSide {
     } finally {
       this.#endStraight();
     }
+  }
+
+  /** A message is cut off in its middle: what follows it would be taken for its rest. */
+  #cut(sent: number, size: number): Error {
+    this.#broken = endedEarly(sent, size);
+    return this.#broken;
   }
 
   #endStraight(): void {
@@ -235,7 +243,7 @@ export class WriteSide {
       this.#shared.timer,
       (waiter, reason) => this.#abandon(waiter, reason),
     );
-    const job = { kind, data, sent: 0, rest };
+    const job = { kind, data, size: data.length, sent: 0, rest };
     const promise = this.#queue.add(job, this.#timeout, signal);
     this.#slow = true;
     if (this.#running === undefined && this.#straight === undefined) {
@@ -269,11 +277,12 @@ export class WriteSide {
     if (job === undefined) return;
     job.sent += n;
     if (job.kind === "write") this.#endJob(n);
-    else if (job.sent !== job.data.length) {
-      if (n > 0 && job.sent < job.data.length) this.#step();
-      else this.#endJobBadly(wrongCount(n, job.data.length));
+    else if (job.sent < job.size) {
+      if (n > 0 && job.data.length === job.size) this.#step();
+      else this.#endJobBadly(this.#cut(job.sent, job.size));
     } else if (job.rest.length > 0) {
       job.data = job.rest.pop()!;
+      job.size = job.data.length;
       job.sent = 0;
       this.#step();
     } else this.#endJob();
@@ -289,7 +298,9 @@ export class WriteSide {
     if (this.#running === undefined) return;
     const reason = this.#latch(error);
     this.#queue!.reject(reason);
-    if (this.#shared.failure !== undefined) this.#queue!.rejectAll(reason);
+    if (this.#broken !== undefined || this.#shared.failure !== undefined) {
+      this.#queue!.rejectAll(reason);
+    }
     this.#next();
   }
 
@@ -308,7 +319,10 @@ export class WriteSide {
 
   /** Keeps the first fatal error and returns what the caller gets. */
   #latch(error: unknown): unknown {
-    if (isClosedError(error) || error instanceof TypeError) return error;
+    if (
+      isClosedError(error) || error instanceof TypeError ||
+      error === this.#broken
+    ) return error;
     // EPIPE can come of our own closeWrite() and says nothing of what can be read.
     if (errorCode(error) !== "EPIPE") this.#shared.failure ??= error;
     return this.#shared.failure ?? error;

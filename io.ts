@@ -90,8 +90,11 @@ export interface ToReadableStreamOptions {
 export interface ToWritableStreamOptions {
   /** Called when the stream is closed; by default `writer.closeWrite()`, where there is one. */
   close?: () => void | Promise<void>;
-  /** Told when the stream is aborted. By default nothing happens: the writer is the caller's. */
-  abort?: (reason: unknown) => void | Promise<void>;
+  /**
+   * Told when the stream is aborted, at once, even while a write waits. By default nothing happens: the
+   * writer is the caller's.
+   */
+  abort?: (reason: unknown) => void;
 }
 
 /** Whether a reader keeps a read that its caller has abandoned. */
@@ -113,6 +116,24 @@ class AbortableReads {
   }
 
   read(p: Uint8Array): Promise<number | null> {
+    return this.#signal === undefined && keeps(this.#reader)
+      ? this.#reader.read(p)
+      : this.#readChecked(p);
+  }
+
+  /** Reads, and checks what a foreign reader says; one that brings nothing is asked again. */
+  async #readChecked(p: Uint8Array): Promise<number | null> {
+    for (;;) {
+      const n = await this.#readOnce(p);
+      if (n === null || n > 0 && n <= p.length) return n;
+      if (n !== 0) throw wrongCount(n, p.length);
+      // A reader that always brings nothing must not stop everything else.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      this.#signal?.throwIfAborted();
+    }
+  }
+
+  #readOnce(p: Uint8Array): Promise<number | null> {
     const signal = this.#signal;
     if (signal === undefined) return this.#reader.read(p);
     if (keeps(this.#reader)) return this.#reader.read(p, { signal });
@@ -123,7 +144,7 @@ class AbortableReads {
         reject(signal.reason);
       };
       signal.addEventListener("abort", onAbort, { once: true });
-      this.#reader.read(p).then(resolve, reject)
+      Promise.try(() => this.#reader.read(p)).then(resolve, reject)
         .finally(() => signal.removeEventListener("abort", onAbort));
     });
   }
@@ -151,6 +172,15 @@ class AbortableReads {
       cause: error,
     });
   }
+}
+
+/** A count that a read cannot have had as its result. */
+function wrongCount(n: unknown, length: number): TypeError {
+  return new TypeError(
+    `Reader brought ${
+      show(n)
+    } bytes: expected 1 to ${length}, or null at the end`,
+  );
 }
 
 /** Checks that something can be read from. */
@@ -368,12 +398,16 @@ export async function writeAll(
  * Copies until the end of the stream. Neither side is closed.
  *
  * An abort while it waits for bytes loses none on a connection of this package; on any other reader
- * the read that waits may swallow a buffer full.
+ * the read that waits may swallow a buffer full. An abort in mid-write leaves a connection broken for
+ * writing.
  *
  * @param reader Where the bytes come from.
  * @param writer Where the bytes go.
  * @param options The buffer's size, a signal, who is told of the progress.
  * @returns How many bytes were copied.
+ * @throws {IncompleteReadError} If the signal came between a read and its write: `partial` has the
+ * bytes that were read and not written, `cause` is the reason. If nothing is lost, the reason itself is
+ * thrown.
  * @throws {RangeError} If the buffer's size is not a whole number from 1.
  * @throws {TypeError} If the reader, the writer or an option is of the wrong type.
  *
@@ -420,7 +454,10 @@ export async function copy(
       throw reads.error(error, buffer.subarray(0, 0), undefined);
     }
     if (n === null) return bytes;
-    await writeAll(writer, buffer.subarray(0, n), writing);
+    const chunk = buffer.subarray(0, n);
+    // Between its read and its write a chunk is nobody's but ours.
+    if (signal?.aborted) throw reads.error(signal.reason, chunk, undefined);
+    await writeAll(writer, chunk, writing);
     bytes += n;
     onProgress?.(bytes);
   }
@@ -527,12 +564,13 @@ export function toReadableStream(
   checkReader(reader);
   checkOptions(options, "toReadableStream");
   const { cancel } = options;
+  const reads = new AbortableReads(reader, undefined);
   return new ReadableStream({
     type: "bytes",
     autoAllocateChunkSize: CHUNK,
     async pull(controller) {
       const request = controller.byobRequest!;
-      const n = await reader.read(request.view as Uint8Array<ArrayBuffer>);
+      const n = await reads.read(request.view as Uint8Array<ArrayBuffer>);
       // Nobody is there any more if the stream was cancelled meanwhile.
       if (controller.byobRequest !== request) return;
       if (n === null) controller.close();
@@ -573,8 +611,12 @@ export function toWritableStream(
   checkOptions(options, "toWritableStream");
   const { close = () => writer.closeWrite?.(), abort } = options;
   return new WritableStream({
+    start: ({ signal }) => {
+      // Told at once: the stream itself waits with its abort until the write under way has ended.
+      if (abort === undefined) return;
+      signal.addEventListener("abort", () => void abort(signal.reason));
+    },
     write: (chunk) => writeAll(writer, chunk),
     close,
-    ...(abort && { abort }),
   });
 }

@@ -56,6 +56,11 @@ const canceled = () =>
   error(Deno.errors.Interrupted, "operation canceled", "EINTR");
 const broken = () => error(Deno.errors.BrokenPipe, "Broken pipe", "EPIPE");
 
+/** How many operations go on, on all pipes together, before the event loop has its turn. */
+const MOVES_A_TURN = 1000;
+let moves = 0;
+let turn: Promise<void> | undefined;
+
 /** One direction: a ring of bytes between those who write and those who read. */
 class Pipe {
   readonly #capacity: number;
@@ -76,7 +81,7 @@ class Pipe {
   read(p: Uint8Array): Promise<number | null> {
     return new Promise((resolve, reject) => {
       this.#readers.push({ p, resolve, reject });
-      this.#move();
+      this.#moveFairly();
     });
   }
 
@@ -84,7 +89,7 @@ class Pipe {
     if (this.#ended || this.#deaf) return Promise.reject(broken());
     return new Promise((resolve, reject) => {
       this.#writers.push({ p, resolve, reject });
-      this.#move();
+      this.#moveFairly();
     });
   }
 
@@ -109,6 +114,21 @@ class Pipe {
     this.end();
   }
 
+  /**
+   * Moves bytes, but lets the event loop have its turn now and then: two ends that answer each other
+   * at once would keep every timer waiting.
+   */
+  #moveFairly(): void {
+    if (++moves < MOVES_A_TURN) this.#move();
+    else {
+      turn ??= new Promise((resolve) => setTimeout(resolve, 0)).then(() => {
+        moves = 0;
+        turn = undefined;
+      });
+      turn.then(() => this.#move());
+    }
+  }
+
   /** Moves bytes as far as they go. */
   #move(): void {
     for (let moved = true; moved;) {
@@ -131,6 +151,8 @@ class Pipe {
   #put(p: Uint8Array): number {
     const ring = this.#ring ??= new Uint8Array(this.#capacity);
     const n = Math.min(p.length, this.#capacity - this.#length);
+    // The caller has transferred its buffer away: it can neither be read from nor written to.
+    if (n === 0) return 0;
     const at = (this.#start + this.#length) % this.#capacity;
     const first = Math.min(n, this.#capacity - at);
     ring.set(p.subarray(0, first), at);
@@ -142,6 +164,7 @@ class Pipe {
   #get(p: Uint8Array): number {
     const ring = this.#ring!;
     const n = Math.min(p.length, this.#length);
+    if (n === 0) return 0;
     const first = Math.min(n, this.#capacity - this.#start);
     p.set(ring.subarray(this.#start, this.#start + first));
     p.set(ring.subarray(0, n - first), first);
@@ -192,8 +215,16 @@ const UNNAMED: UnixAddr = Object.freeze({ transport: "unix", path: null });
 
 /** One end as the user has it. */
 class MemoryConn extends Stream<End, UnixAddr> {
+  readonly #shared: Shared;
+
   constructor(end: End) {
-    super(end, new Shared(true));
+    const shared = new Shared(true);
+    super(end, shared);
+    this.#shared = shared;
+  }
+
+  protected override setRef(wants: boolean): void {
+    this.#shared.hold(wants);
   }
 
   override get localAddr(): UnixAddr {

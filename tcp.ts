@@ -41,7 +41,13 @@ import { checkHostname, splitZone } from "./_host.ts";
 import { AddrList } from "./addr.ts";
 import { errorCode } from "./errors.ts";
 import { Stream } from "./_stream.ts";
-import { bounded, connectTo, openingError, resolveHost } from "./_open.ts";
+import {
+  bounded,
+  connectTo,
+  netGranted,
+  openingError,
+  resolveHost,
+} from "./_open.ts";
 import { Listener, type NativeListener } from "./_listener.ts";
 
 // Options
@@ -310,21 +316,29 @@ function listenOnBoth(
     } catch (error) {
       // Taken: by our own socket, if "::" is both; else by somebody else.
       const taken = error instanceof Deno.errors.AddrInUse;
-      if (taken && coversIPv4()) return [six];
+      if (taken && coversIPv4(port)) return [six];
       six.close();
       if (!taken || port !== 0 || i === PORT_TRIES) throw error;
     }
   }
 }
 
-/** Whether a socket on "::" takes connections of IPv4 too (IPV6_V6ONLY off; net.ipv6.bindv6only). */
-function coversIPv4(): boolean {
+/**
+ * Whether a socket on "::" takes connections of IPv4 too (IPV6_V6ONLY off; net.ipv6.bindv6only): then
+ * nobody can have IPv4's share of a port that is ours.
+ *
+ * Where the grants are for one port only, no other can be tried, and Linux's default is taken for true.
+ */
+function coversIPv4(port: number): boolean {
+  if (port !== 0 && (!netGranted("[::]:0") || !netGranted("0.0.0.0"))) {
+    return true;
+  }
   try {
     using six = Deno.listen({ hostname: "::", port: 0 });
     Deno.listen({ hostname: "0.0.0.0", port: six.addr.port }).close();
     return false;
-  } catch {
-    return true;
+  } catch (error) {
+    return error instanceof Deno.errors.AddrInUse;
   }
 }
 
@@ -469,8 +483,13 @@ function wrap(
   { noDelay, keepAlive }: Settings,
   zone: string | undefined,
 ): TcpConn {
-  if (noDelay) native.setNoDelay(true);
-  if (keepAlive) native.setKeepAlive(true);
+  try {
+    if (noDelay) native.setNoDelay(true);
+    if (keepAlive) native.setKeepAlive(true);
+  } catch {
+    // Some systems (Darwin: EINVAL) set no option on a socket that the peer has reset meanwhile. The
+    // next read says what has happened.
+  }
   return new TcpSocketConn(native, zone);
 }
 

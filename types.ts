@@ -201,15 +201,17 @@ export interface StreamConn<A extends SocketAddr = SocketAddr>
   /** How many bytes the system has taken for the peer. */
   readonly bytesWritten: number;
   /**
-   * The incoming bytes as a stream (a byte stream, chunks of at most 64 KiB, nothing read ahead). Its
-   * end leaves the connection open for writing. Cancelling it, also by `break` in `for await`,
+   * The incoming bytes as a stream (a byte stream, chunks of at most 64 KiB, nothing read ahead). A
+   * {@linkcode StreamConn.timeout} bounds each of its reads; one that runs out errors the stream for
+   * good, and `read()` still gets every byte. Its end leaves the connection open for writing. Cancelling it, also by `break` in `for await`,
    * discards what comes from then on, as `shutdown(fd, SHUT_RD)` does, and leaves writing alone.
    */
   readonly readable: ReadableStream<Uint8Array<ArrayBuffer>>;
   /**
    * The outgoing bytes as a stream; each chunk is written whole. Closing it is
-   * {@linkcode StreamConn.closeWrite}; aborting it closes the connection, because its position is
-   * unknown then.
+   * {@linkcode StreamConn.closeWrite}; aborting it closes the connection at once, because its position is
+   * unknown then. (A `pipeTo()` that is aborted waits for the write under way before it aborts the
+   * stream: give the connection a timeout where the peer may not read.)
    */
   readonly writable: WritableStream<Uint8Array<ArrayBufferLike>>;
   /**
@@ -232,8 +234,9 @@ export interface StreamConn<A extends SocketAddr = SocketAddr>
    * Writes bytes of `p`, perhaps not all of them: see {@linkcode StreamConn.writeAll}.
    *
    * An abort or timeout in mid-write leaves the connection broken for writing, because it is unknown
-   * how much has been sent: later writes reject, and `p` stays in use until `close()`. A `close()`
-   * by someone else rejects the write with a closed error.
+   * how much has been sent: later writes reject, and `p` stays in use until `close()`. Close the
+   * connection then: a write that was abandoned keeps the process alive. A `close()` by someone else
+   * rejects the write with a closed error.
    *
    * @param p The bytes.
    * @param options A signal that ends the wait.

@@ -422,3 +422,34 @@ testEach("detach() gives the runtime's connection", async ({ a, b }, kind) => {
   assertEquals(await readText(b), "raw");
   assertThrows(() => a.detach(), Deno.errors.BadResource);
 });
+
+testEach("a waiting reader whose buffer is transferred away", async (ends) => {
+  const { a, b } = ends;
+  const { signal } = new AbortController();
+  const first = b.read(new Uint8Array(1), { signal });
+  const away = new Uint8Array(10);
+  const second = b.read(away, { signal });
+  const third = b.read(new Uint8Array(1), { signal });
+  away.buffer.transfer();
+  await a.writeAll(utf8("xy"));
+  assertEquals(await Promise.all([first, second, third]), [1, 0, 1]);
+});
+
+testEach("data that is transferred away in mid-write", async ({ a, b }) => {
+  const data = new Uint8Array(20_000_000);
+  const writing = rejection(a.writeAll(data));
+  await turn();
+  data.buffer.transfer();
+  const drained = (async () => {
+    const buffer = new Uint8Array(65536);
+    while (await b.read(buffer).catch(() => null) !== null);
+  })();
+  const error = await writing;
+  assertInstanceOf(error, Deno.errors.WriteZero);
+  assertStrictEquals(await rejection(a.writeAll(utf8("more"))), error);
+  // Only the writing half is broken.
+  await b.writeAll(utf8("answer"));
+  assertEquals(await readText(a), "answer");
+  a.close();
+  await drained;
+});

@@ -490,3 +490,59 @@ Deno.test("toWritableStream() half-closes, or does what it is told", async () =>
   a.close();
   b.close();
 });
+
+testEach(
+  "an abort between copy()'s read and its write loses no byte",
+  async (ends) => {
+    const { a, b } = ends;
+    const [c, d] = pair();
+    const kept = new AbortController();
+    const left = rejection(b.read(new Uint8Array(9), { signal: kept.signal }));
+    kept.abort();
+    await left;
+    await a.writeAll(utf8("bytes"));
+    while (b.bytesRead < 5) await turn();
+    const abort = new AbortController();
+    const copying = rejection(copy(b, c, { signal: abort.signal }));
+    // The bytes are read already, and the abort comes before they are written.
+    abort.abort("enough");
+    const error = await copying;
+    assertInstanceOf(error, IncompleteReadError);
+    assertEquals(text(error.partial), "bytes");
+    assertEquals(error.cause, "enough");
+    c.close();
+    d.close();
+  },
+);
+
+Deno.test("a foreign reader that brings nothing is asked again", async () => {
+  const counts = [0, 0, 3, 0, null];
+  const reader = (): Reader => {
+    const rest = [...counts];
+    return { read: () => Promise.resolve(rest.shift() ?? null) };
+  };
+  assertEquals((await readAll(reader())).length, 3);
+  assertEquals((await readExact(reader(), 3)).length, 3);
+  assertEquals(
+    (await new Response(toReadableStream(reader())).bytes()).length,
+    3,
+  );
+});
+
+Deno.test("a foreign reader that says what cannot be", async () => {
+  for (const n of [-1, NaN, 100_000_000]) {
+    const reader: Reader = { read: () => Promise.resolve(n) };
+    await assertRejects(() => readAll(reader), TypeError, "Reader brought");
+  }
+  const throwing: Reader = {
+    read() {
+      throw new Error("on purpose");
+    },
+  };
+  const { signal } = new AbortController();
+  await assertRejects(
+    () => readAll(throwing, { signal }),
+    Error,
+    "on purpose",
+  );
+});

@@ -58,3 +58,26 @@ Deno.test("a write that waits when the other end closes", async () => {
   assertEquals(error instanceof Deno.errors.BrokenPipe, true);
   a.close();
 });
+
+Deno.test("two busy ends leave timers their turn", async () => {
+  const [a, b] = pair();
+  let fired = false;
+  setTimeout(() => fired = true, 0);
+  const echo = (async () => {
+    const buffer = new Uint8Array(64);
+    for (let n; (n = await b.read(buffer)) !== null;) {
+      await b.write(buffer.subarray(0, n));
+    }
+  })();
+  let rounds = 0;
+  const buffer = new Uint8Array(64);
+  for (; !fired && rounds < 1_000_000; rounds++) {
+    await a.write(utf8("ping"));
+    await a.read(buffer);
+  }
+  assertEquals(fired, true);
+  await a.closeWrite();
+  await echo;
+  a.close();
+  b.close();
+});

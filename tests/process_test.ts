@@ -142,6 +142,70 @@ console.log(await a.closeGracefully());
   );
 
   test(
+    "a kept read behind a plain one does not keep it alive",
+    `
+const plain = a.read(new Uint8Array(10));
+const kept = a.read(buffer, { signal: abort.signal });
+abort.abort("enough");
+await kept.catch(console.log);
+await b.writeAll(new Uint8Array(3));
+console.log(await plain);
+`,
+    "enough\n3\n",
+  );
+
+  test(
+    "readable.cancel() with a read pending does not keep it alive",
+    `
+const reader = a.readable.getReader();
+reader.read();
+await new Promise((resolve) => setTimeout(resolve, 0));
+await reader.cancel();
+console.log("finished");
+`,
+    "finished\n",
+  );
+
+  test(
+    "a timed wait keeps it alive after others have been abandoned together",
+    `
+const [c] = sockets.pair({ capacity: 1 });
+await c.write(new Uint8Array(1));
+c.timeout = 5;
+await Promise.allSettled([c.writeAll(buffer), c.writeAll(buffer)]);
+c.timeout = 20;
+await c.read(buffer).catch((error) => console.log(error.name));
+`,
+    "TimeoutError\n",
+    ["pair()"],
+  );
+
+  test(
+    "unref() lets it end before a timeout",
+    `
+a.timeout = 1e6;
+a.unref();
+a.read(buffer).then(console.log, console.log);
+console.log("finished");
+`,
+    "finished\n",
+  );
+
+  test(
+    "a wait without a timeout does not keep it alive for an older one's",
+    `
+a.timeout = 1e6;
+await b.writeAll(new Uint8Array(1));
+await a.read(buffer);
+a.timeout = undefined;
+a.read(buffer, { signal: abort.signal }).then(console.log, console.log);
+console.log("finished");
+`,
+    "finished\n",
+    ["pair()"],
+  );
+
+  test(
     "an open, idle connection does not keep it alive",
     `console.log("finished");`,
     "finished\n",

@@ -149,3 +149,21 @@ testEach("a timed read through the stream", async ({ a, b }) => {
   await a.closeWrite();
   assertEquals(await new Response(b.readable).text(), "in time");
 });
+
+testEach(
+  "aborting writable while a write is stuck closes at once",
+  async (ends) => {
+    const { a, b } = ends;
+    const writer = a.writable.getWriter();
+    writer.closed.catch(() => {});
+    const stuck = rejection(writer.write(new Uint8Array(64 << 20)));
+    await turn();
+    await writer.abort("no more").catch(() => {});
+    await stuck;
+    await assertRejects(
+      () => a.read(new Uint8Array(1)),
+      Deno.errors.BadResource,
+    );
+    b.close();
+  },
+);

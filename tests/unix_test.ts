@@ -203,6 +203,15 @@ test("a file that came to our path is not touched by close()", async () => {
   assertEquals(await Deno.readTextFile(path), "precious");
 });
 
+test("our file is ours whatever its age says", async () => {
+  await using temp = await tempPath();
+  const { path } = temp;
+  const listener = await listenUnix({ path });
+  Deno.utimeSync(path, 1, 1);
+  listener.close();
+  assert(!await exists(path));
+});
+
 test("a foreign successor on our path survives our close()", async () => {
   await using temp = await tempPath();
   const { path } = temp;

@@ -26,12 +26,13 @@ export function median(values: readonly number[]): number {
 }
 
 /** Frees what earlier rounds have left, where the program was started with `--expose-gc`. */
-const collect: () => void = (globalThis as { gc?: () => void }).gc ??
+export const collect: () => void = (globalThis as { gc?: () => void }).gc ??
   (() => {});
 
 /**
  * Measures a baseline and a candidate. Each round runs the baseline, the candidate and the baseline
  * again; the two baseline runs of a round against each other show what the machine's noise alone does.
+ * What has to be made ready before each of them is `prepare`'s.
  */
 export async function sideBySide(
   name: string,
@@ -39,9 +40,10 @@ export async function sideBySide(
   baseline: Work,
   candidate: Work,
   rounds: number,
+  prepare: () => void = () => {},
 ): Promise<Row> {
   const run = (work: Work) => {
-    collect();
+    prepare();
     return work();
   };
   await run(baseline);

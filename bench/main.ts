@@ -18,7 +18,7 @@ import {
   sends,
 } from "./_echo.ts";
 import { bytesPerConnection } from "./_memory.ts";
-import { format, median, sideBySide, type Work } from "./_rounds.ts";
+import { collect, format, median, sideBySide, type Work } from "./_rounds.ts";
 
 const args = parseArgs(Deno.args, { string: ["rounds", "only"] });
 const rounds = Number(args["rounds"] ?? 9);
@@ -33,9 +33,17 @@ async function compare(
   unit: string,
   baseline: Work,
   candidate: Work,
+  prepare?: () => void,
 ): Promise<void> {
   if (!name.includes(only)) return;
-  const row = await sideBySide(name, bar, baseline, candidate, rounds);
+  const row = await sideBySide(
+    name,
+    bar,
+    baseline,
+    candidate,
+    rounds,
+    prepare,
+  );
   console.log(format(row, unit));
 }
 
@@ -187,6 +195,8 @@ await echoes(
         b!.close();
         return bytes;
       }),
+    // The 256 MiB of a round before are not this one's to collect.
+    collect,
   );
 }
 

@@ -254,3 +254,15 @@ Deno.test("checkUnixPath() refuses an abstract name elsewhere and names the syst
     }
   }
 });
+
+Deno.test("checkUnixPath() refuses a file URL that is no path", () => {
+  for (
+    const [url, message] of [
+      ["file:///tmp/100%", "expected UTF-8"],
+      ["file:///tmp/%ff", "expected UTF-8"],
+      ["file://server/share", "without a host"],
+    ] as const
+  ) {
+    assertThrows(() => checkUnixPath(new URL(url)), TypeError, message);
+  }
+});

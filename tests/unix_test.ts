@@ -10,7 +10,7 @@ import {
 import { errorCode } from "../errors.ts";
 import { readAll } from "../io.ts";
 import { connectUnix, listenUnix } from "../unix.ts";
-import { putBack } from "../_socket_file.ts";
+import { putBack, removeClaimed } from "../_socket_file.ts";
 import { type BadCall, readText, rejection, utf8 } from "./_bytes.ts";
 import { hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
 import { runDeno, startDeno, startPython } from "./_process.ts";
@@ -548,4 +548,80 @@ print(s.recv(100).decode())
   assertEquals(conn.remoteAddr.path, `${path}.client`);
   await conn.writeAll(utf8("welcome"));
   assertEquals(await peer.line(), "welcome");
+});
+
+test("the claim of a starter that died does not last", async () => {
+  await using temp = await tempPath();
+  const { path } = temp;
+  await leaveStaleBy(path);
+  const { dev, ino } = await Deno.lstat(path);
+  const claim = `${path.slice(0, -1)}.${dev.toString(36)}-${ino!.toString(36)}`;
+  await Deno.link(path, claim);
+  await using listener = await listenUnix({ path });
+  using _ = await connectUnix({ path });
+  (await listener.accept()).close();
+  assert(!await exists(claim));
+});
+
+test("a slow starter does not take away what a fast one has put there", async () => {
+  await using temp = await tempPath();
+  const { path } = temp;
+  await leaveStaleBy(path);
+  const stale = await Deno.lstat(path);
+  await using listener = await listenUnix({ path });
+  const inode = (await Deno.lstat(path)).ino;
+  for (const taken of [true, false]) {
+    const [claim, aside] = [`${path}.claim`, `${path}.aside`];
+    const error = (() => {
+      const { linkSync } = Deno;
+      // The second time as where a foreign user's socket cannot be linked.
+      if (!taken) {
+        Deno.linkSync = (from, to) => {
+          if (to !== claim) return linkSync(from, to);
+          throw Object.assign(new Deno.errors.PermissionDenied("no"), {
+            code: "EPERM",
+          });
+        };
+      }
+      try {
+        return removeClaimed(path, stale, claim, aside);
+      } catch (error) {
+        return error;
+      } finally {
+        Deno.linkSync = linkSync;
+      }
+    })();
+    assertInstanceOf(error, Deno.errors.AddrInUse);
+    assertEquals((await Deno.lstat(path)).ino, inode);
+    assert(!await exists(claim) && !await exists(aside));
+  }
+  using _ = await connectUnix({ path });
+  (await listener.accept()).close();
+});
+
+test("a file system without links: the path itself is bound", async () => {
+  await using temp = await tempPath();
+  const { path } = temp;
+  const { linkSync } = Deno;
+  Deno.linkSync = () => {
+    throw Object.assign(new Deno.errors.PermissionDenied("no links"), {
+      code: "EPERM",
+    });
+  };
+  try {
+    const listener = await listenUnix({ path, mode: 0o600 });
+    assertEquals((await Deno.lstat(path)).mode! & 0o777, 0o600);
+    using _ = await connectUnix({ path });
+    (await listener.accept()).close();
+    const error = await assertRejects(
+      () => listenUnix({ path }),
+      Deno.errors.AddrInUse,
+    );
+    assertEquals(errorCode(error), "EADDRINUSE");
+    (await listener.accept()).close();
+    await listener[Symbol.asyncDispose]();
+    assert(!await exists(path));
+  } finally {
+    Deno.linkSync = linkSync;
+  }
 });

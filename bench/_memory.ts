@@ -45,24 +45,4 @@ async function main(make: string, count: number): Promise<void> {
   listener.close();
 }
 
-/** Bytes per connection in a process of its own. */
-export async function bytesPerConnection(
-  make: "raw" | "ours",
-  count: number,
-): Promise<number> {
-  const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "-A",
-      "--v8-flags=--expose-gc",
-      import.meta.filename!,
-      make,
-      String(count),
-    ],
-  }).output();
-  const text = new TextDecoder();
-  if (!success) throw new Error(text.decode(stderr));
-  return Number(text.decode(stdout));
-}
-
-if (import.meta.main) await main(Deno.args[0]!, Number(Deno.args[1]));
+await main(Deno.args[0]!, Number(Deno.args[1]));

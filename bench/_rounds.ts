@@ -25,14 +25,22 @@ export function median(values: readonly number[]): number {
     : (sorted[half - 1]! + sorted[half]!) / 2;
 }
 
-/** Frees what earlier rounds have left, where the program was started with `--expose-gc`. */
-export const collect: () => void = (globalThis as { gc?: () => void }).gc ??
-  (() => {});
+/** Runs a program of its own that prints a number, and returns the number. */
+export async function inChild(
+  program: URL,
+  ...args: string[]
+): Promise<number> {
+  const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--v8-flags=--expose-gc", program.href, ...args],
+  }).output();
+  const text = new TextDecoder();
+  if (!success) throw new Error(text.decode(stderr));
+  return Number(text.decode(stdout));
+}
 
 /**
  * Measures a baseline and a candidate. Each round runs the baseline, the candidate and the baseline
  * again; the two baseline runs of a round against each other show what the machine's noise alone does.
- * What has to be made ready before each of them is `prepare`'s.
  */
 export async function sideBySide(
   name: string,
@@ -40,21 +48,16 @@ export async function sideBySide(
   baseline: Work,
   candidate: Work,
   rounds: number,
-  prepare: () => void = () => {},
 ): Promise<Row> {
-  const run = (work: Work) => {
-    prepare();
-    return work();
-  };
-  await run(baseline);
-  await run(candidate);
+  await baseline();
+  await candidate();
   const base: number[] = [];
   const ratios: number[] = [];
   const noise: number[] = [];
   for (let i = 0; i < rounds; i++) {
-    const before = await run(baseline);
-    const measured = await run(candidate);
-    const after = await run(baseline);
+    const before = await baseline();
+    const measured = await candidate();
+    const after = await baseline();
     base.push(before, after);
     ratios.push(measured / ((before + after) / 2));
     noise.push(i % 2 ? before / after : after / before);

@@ -8,7 +8,6 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { readAll } from "../io.ts";
 import {
   type Conn,
   echo,
@@ -17,8 +16,7 @@ import {
   rawEnds,
   sends,
 } from "./_echo.ts";
-import { bytesPerConnection } from "./_memory.ts";
-import { collect, format, median, sideBySide, type Work } from "./_rounds.ts";
+import { format, inChild, median, sideBySide, type Work } from "./_rounds.ts";
 
 const args = parseArgs(Deno.args, { string: ["rounds", "only"] });
 const rounds = Number(args["rounds"] ?? 9);
@@ -33,7 +31,6 @@ async function compare(
   unit: string,
   baseline: Work,
   candidate: Work,
-  prepare?: () => void,
 ): Promise<void> {
   if (!name.includes(only)) return;
   const row = await sideBySide(
@@ -42,7 +39,6 @@ async function compare(
     baseline,
     candidate,
     rounds,
-    prepare,
   );
   console.log(format(row, unit));
 }
@@ -148,65 +144,25 @@ await echoes(
   large,
 );
 
-{
-  const total = 256 << 20;
-  const chunk = new Uint8Array(1 << 20);
-  const send = async (conn: { write(p: Uint8Array): Promise<number> }) => {
-    for (let at = 0; at < total;) {
-      at += await conn.write(
-        chunk.subarray(0, Math.min(chunk.length, total - at)),
-      );
-    }
-  };
-  const timed = async (
-    work: () => Promise<{ readonly length: number }>,
-  ): Promise<number> => {
-    const start = performance.now();
-    const { length } = await work();
-    if (length !== total) throw new Error(`got ${length}`);
-    return total / 2 ** 30 / (performance.now() - start) * 1000;
-  };
-  const pairOf = async () => {
-    const path = `\0${crypto.randomUUID()}`;
-    using listener = Deno.listen({ transport: "unix", path });
-    return await Promise.all([
-      Deno.connect({ transport: "unix", path }),
-      listener.accept(),
-    ]);
-  };
-  await compare(
-    "readAll of 256 MiB",
-    1.1,
-    "GiB/s",
-    () =>
-      timed(async () => {
-        const [a, b] = await pairOf();
-        const sending = send(a).then(() => a.close());
-        const bytes = await new Response(b.readable).bytes();
-        await sending;
-        return bytes;
-      }),
-    () =>
-      timed(async () => {
-        const [a, b] = await ourEnds("unix", 1);
-        const sending = send(a!).then(() => a!.close());
-        const bytes = await readAll(b!, { limit: Infinity });
-        await sending;
-        b!.close();
-        return bytes;
-      }),
-    // The 256 MiB of a round before are not this one's to collect.
-    collect,
-  );
-}
+const readAllInChild = (make: string) => () =>
+  inChild(new URL("./_read_all.ts", import.meta.url), make);
+await compare(
+  "readAll of 256 MiB",
+  1.1,
+  "GiB/s",
+  readAllInChild("raw"),
+  readAllInChild("ours"),
+);
 
 if ("memory".includes(only)) {
   const count = 5000;
+  const bytesPerConnection = (make: string) =>
+    inChild(new URL("./_memory.ts", import.meta.url), make, String(count));
   const raw: number[] = [];
   const ours: number[] = [];
   for (let i = 0; i < rounds; i++) {
-    raw.push(await bytesPerConnection("raw", count));
-    ours.push(await bytesPerConnection("ours", count));
+    raw.push(await bytesPerConnection("raw"));
+    ours.push(await bytesPerConnection("ours"));
   }
   const more = median(ours) - median(raw);
   console.log(

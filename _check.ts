@@ -112,3 +112,12 @@ export function checkLimit(limit: unknown): void {
     );
   }
 }
+
+/** A text that was given as one. */
+export function checkText(text: unknown, what: string): void {
+  if (typeof text !== "string") {
+    throw new TypeError(
+      `Invalid ${what}: expected a string, got ${show(text)}`,
+    );
+  }
+}

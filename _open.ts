@@ -4,7 +4,7 @@ import { classOfCode } from "./_errno_table.ts";
 import { errorCode, strerror } from "./errors.ts";
 import type { SocketAddr } from "./types.ts";
 import { formatAddr, isIPv4, isIPv6, joinHostPort } from "./addr.ts";
-import { timedOut } from "./_wait.ts";
+import { MAX_DELAY, timedOut } from "./_wait.ts";
 
 /** An address as messages show it: "tcp 127.0.0.1:80", "unix /run/x.sock". */
 function describe(address: SocketAddr): string {
@@ -95,7 +95,7 @@ export async function bounded<T extends { close(): void }>(
     ? undefined
     : setTimeout(
       () => end(timedOut(what, timeout)),
-      Math.min(timeout, 2 ** 31 - 1),
+      Math.min(timeout, MAX_DELAY),
     );
   try {
     const opened = await open(inner.signal);

@@ -9,6 +9,7 @@
 
 import { errorCode } from "./errors.ts";
 import { sleep } from "./_wait.ts";
+import { netGranted } from "./_open.ts";
 import { isAbstract, maxUnixPath, pathBytes } from "./_unix_path.ts";
 
 /** What to do with a socket that is at the path already. */
@@ -91,8 +92,7 @@ function canLink(name: string): boolean {
 /** Whether permissions and the length of the path allow to bind a second name. */
 function canBind(name: string): boolean {
   return pathBytes(name) <= maxUnixPath(Deno.build.os) && canLink(name) &&
-    (granted({ name: "net" }) ||
-      name.startsWith("/") && granted({ name: "net", host: `unix:${name}` }));
+    (netGranted() || name.startsWith("/") && netGranted(`unix:${name}`));
 }
 
 /** A path that stays the same when the working folder changes, where we may know that folder. */

@@ -7,7 +7,7 @@
  */
 
 /** The longest delay that `setTimeout` takes; beyond it, it fires at once. */
-const MAX_DELAY = 2 ** 31 - 1;
+export const MAX_DELAY = 2 ** 31 - 1;
 
 /** What a closed handle tells those who wait on it, as the runtime tells a pending read. */
 export function interrupted(what: string): Error {

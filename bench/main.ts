@@ -3,8 +3,9 @@
  *
  *     deno task bench [--rounds=9] [--only=TEXT]
  *
- * Every case runs in alternating rounds in one process, both ends of each connection in it, so that
- * the ratio is that of the whole work. A ratio is ours by raw: more is better.
+ * Every case runs in alternating rounds. Echoes have both ends of each connection in this process, so
+ * that the ratio is that of the whole work; what depends on the memory before it runs in processes of
+ * its own. A ratio is ours by raw (timed by untimed in the rows that say so): more is better.
  */
 
 import { parseArgs } from "@std/cli/parse-args";

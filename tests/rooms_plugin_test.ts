@@ -343,3 +343,13 @@ Deno.test("The plugin reads a path with backslashes", () => {
   const found = Deno.lint.runPlugin(plugin, path, 'import "./tcp.ts";');
   assertEquals(found.map(({ message }) => message), [WRONG]);
 });
+
+Deno.test("CONTRIBUTING.md has the order that the plugin keeps", async () => {
+  const text = await Deno.readTextFile(
+    new URL("../CONTRIBUTING.md", import.meta.url),
+  );
+  const line = /`_errno_table`[\s\S]*?`cli`/.exec(text)![0];
+  const order = line.replace(/[`{}]/g, "").split(/\s*<\s*/)
+    .map((rooms) => rooms.split(/,\s*/));
+  assertEquals<unknown>(order, ORDER);
+});

@@ -75,6 +75,13 @@ export function mappedIPv4(bytes: Uint8Array): Uint8Array | undefined {
   return bytes.subarray(12);
 }
 
+/** An address of the runtime's with the zone that it drops. Only link-local addresses have one. */
+export function withZone(hostname: string, zone: string | undefined): string {
+  return zone !== undefined && /^fe[89ab]/i.test(hostname)
+    ? `${hostname}%${zone}`
+    : hostname;
+}
+
 /** The bytes of an address of either family, without its zone. */
 export function ipBytes(text: string): Uint8Array | undefined {
   return ipv4Bytes(text) ??

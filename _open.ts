@@ -51,6 +51,33 @@ export function openingError(
   });
 }
 
+/** An error of the system, as the system would have put it, for what is known without asking it. */
+export function systemError(
+  action: string,
+  address: SocketAddr,
+  code: string,
+  hint = "",
+): Error {
+  const Class = classOfCode(code) ?? Error;
+  const reason = `${strerror(code)} (${code})${hint}`;
+  return Object.assign(
+    new Class(`Cannot ${action} ${describe(address)}: ${reason}`),
+    { code, address },
+  );
+}
+
+/** An error for what the runtime cannot do, or not without a flag. */
+export function notSupported(message: string): Error {
+  return Object.assign(new Deno.errors.NotSupported(message), {
+    code: "EOPNOTSUPP",
+  });
+}
+
+/** Whether the program runs with `--unstable-net`. */
+export function hasUnstableNet(): boolean {
+  return typeof Deno.listenDatagram === "function";
+}
+
 /** What bounds an opening. */
 export interface Bounds {
   readonly timeout: number | undefined;
@@ -123,6 +150,13 @@ export function netGranted(host?: string): boolean {
   return state === "granted";
 }
 
+/** The addresses that a name stands for, in the resolver's order. Needs a grant for the name. */
+export async function lookUp(hostname: string): Promise<string[]> {
+  const { lookup } = await import("node:dns/promises");
+  const found = await lookup(hostname, { all: true, verbatim: true });
+  return [...new Set(found.map(({ address }) => address))];
+}
+
 /**
  * The addresses to try for a host, in the resolver's order. `Deno.listen` would look a name up while
  * the event loop stands still. The permission counts for the host as it is written, so where only the
@@ -135,11 +169,30 @@ export async function resolveHost(
   if (isIPv4(hostname) || isIPv6(hostname)) return [hostname];
   const all = netGranted();
   if (!all && !netGranted(hostname)) return [hostname];
-  const { lookup } = await import("node:dns/promises");
-  const found = await lookup(hostname, { all: true, verbatim: true });
-  const addresses = [...new Set(found.map(({ address }) => address))];
+  const addresses = await lookUp(hostname);
   return all ||
       addresses.every((address) => netGranted(joinHostPort(address, port)))
     ? addresses
     : [hostname];
+}
+
+/** Whether the machine lacks an address, or its whole family. */
+export function isMissingAddress(error: unknown): boolean {
+  const code = errorCode(error);
+  return code === "EADDRNOTAVAIL" || code === "EAFNOSUPPORT";
+}
+
+/** Opens on the first address that this machine has. */
+export function openFirst<T>(
+  hostnames: readonly string[],
+  open: (hostname: string) => T,
+): T {
+  for (const [i, hostname] of hostnames.entries()) {
+    try {
+      return open(hostname);
+    } catch (error) {
+      if (i === hostnames.length - 1 || !isMissingAddress(error)) throw error;
+    }
+  }
+  throw new Deno.errors.AddrNotAvailable("No address to open on");
 }

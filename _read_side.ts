@@ -6,6 +6,7 @@
 import { isClosedError } from "./errors.ts";
 import type { WaitOptions } from "./types.ts";
 import { notBytes, signalOf } from "./_check.ts";
+import { giveBuffer, takeBuffer } from "./_buffers.ts";
 import {
   closedResource,
   interrupted,
@@ -23,25 +24,6 @@ export interface NativeReader {
 
 /** The largest buffer that a kept read has of its own. */
 const MAX_BUFFER = 65536;
-
-/**
- * Buffers between two kept reads, by the logarithm of their size: making one of 64 KiB costs more
- * than the read into it. At most 512 KiB of a size are held, for all connections together.
- */
-const pool: Uint8Array[][] = [];
-
-/** A buffer for `size` bytes, at most {@linkcode MAX_BUFFER}; it may be larger. */
-function takeBuffer(size: number): Uint8Array {
-  const log = Math.max(6, 32 - Math.clz32(Math.min(size, MAX_BUFFER) - 1));
-  return pool[log]?.pop() ?? new Uint8Array(1 << log);
-}
-
-/** Gives a buffer back that nothing is being read into. */
-function giveBuffer(buffer: Uint8Array): void {
-  const log = 31 - Math.clz32(buffer.length);
-  const free = pool[log] ??= [];
-  if (free.length < Math.min(64, 2 ** 19 / buffer.length)) free.push(buffer);
-}
 
 /** Where discarded bytes go, for all connections: nobody looks at them. */
 let scratch: Uint8Array | undefined;
@@ -63,7 +45,7 @@ export class ReadSide {
   #queue: WaitQueue<number | null, Uint8Array> | undefined;
   #keeper: Keeper<number | null> | undefined;
   /** The kept read's buffer, and which part of it waits for a reader. */
-  #buffer: Uint8Array | undefined;
+  #buffer: Uint8Array<ArrayBuffer> | undefined;
   #from = 0;
   #to = 0;
   #discarding: Promise<boolean> | undefined;

@@ -223,6 +223,16 @@ export class WaitQueue<T, P> {
     return this.#head;
   }
 
+  /** Who came last. */
+  get tail(): Waiter<P> | undefined {
+    return this.#tail;
+  }
+
+  /** Whether a caller still waits. */
+  has(waiter: Waiter<P>): boolean {
+    return (waiter as Node<T, P>).waits;
+  }
+
   /** Puts a caller at the end. The promise is the caller's. */
   add(
     payload: P,
@@ -251,16 +261,18 @@ export class WaitQueue<T, P> {
     return promise;
   }
 
-  /** Gives the first caller its result. */
-  resolve(value: T): void {
-    const node = this.#head!;
+  /** Gives a caller, the first by default, its result, unless it has left. */
+  resolve(value: T, waiter: Waiter<P> = this.#head!): void {
+    const node = waiter as Node<T, P>;
+    if (!node.waits) return;
     this.#remove(node);
     node.resolve(value);
   }
 
-  /** Gives the first caller an error. */
-  reject(reason: unknown): void {
-    const node = this.#head!;
+  /** Gives a caller, the first by default, an error, unless it has left. */
+  reject(reason: unknown, waiter: Waiter<P> = this.#head!): void {
+    const node = waiter as Node<T, P>;
+    if (!node.waits) return;
     this.#remove(node);
     node.reject(reason);
   }

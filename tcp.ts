@@ -37,14 +37,17 @@ import {
   checkTimeout,
   show,
 } from "./_check.ts";
-import { checkHostname, splitZone } from "./_host.ts";
+import { checkHostname, splitZone, withZone } from "./_host.ts";
 import { AddrList } from "./addr.ts";
-import { errorCode } from "./errors.ts";
 import { Stream } from "./_stream.ts";
 import {
   bounded,
   connectTo,
+  hasUnstableNet,
+  isMissingAddress,
   netGranted,
+  notSupported,
+  openFirst,
   openingError,
   resolveHost,
 } from "./_open.ts";
@@ -257,9 +260,12 @@ export async function listenTcp(
   const address: TcpAddr = { transport: "tcp", hostname: host, port };
   let natives: Deno.TcpListener[];
   try {
-    natives = dualStack
-      ? listenOnBoth(port, listen)
-      : [listenOnFirst(await resolveHost(host, port), port, listen)];
+    natives = dualStack ? listenOnBoth(port, listen) : [
+      openFirst(
+        await resolveHost(host, port),
+        (hostname) => listen(hostname, port),
+      ),
+    ];
   } catch (error) {
     throw openingError("listen on", address, error);
   }
@@ -271,28 +277,6 @@ export async function listenTcp(
     allowed,
     denied,
   );
-}
-
-/** Listens on the first address that this machine has. */
-function listenOnFirst(
-  hostnames: string[],
-  port: number,
-  listen: (hostname: string, port: number) => Deno.TcpListener,
-): Deno.TcpListener {
-  for (const [i, hostname] of hostnames.entries()) {
-    try {
-      return listen(hostname, port);
-    } catch (error) {
-      if (i === hostnames.length - 1 || !isMissingAddress(error)) throw error;
-    }
-  }
-  throw new Deno.errors.AddrNotAvailable("No address to listen on");
-}
-
-/** Whether the machine lacks an address, or its whole family. */
-function isMissingAddress(error: unknown): boolean {
-  const code = errorCode(error);
-  return code === "EADDRNOTAVAIL" || code === "EAFNOSUPPORT";
 }
 
 /** How many free ports are tried until one is free for both families. */
@@ -344,12 +328,9 @@ function coversIPv4(port: number): boolean {
 
 /** `reusePort` without its flag would end the process: Deno's check cannot be caught. */
 function checkReusePort(): void {
-  if (typeof Deno.listenDatagram === "function") return;
-  throw Object.assign(
-    new Deno.errors.NotSupported(
-      "Cannot set reusePort: run the program again with the --unstable-net flag",
-    ),
-    { code: "EOPNOTSUPP" },
+  if (hasUnstableNet()) return;
+  throw notSupported(
+    "Cannot set reusePort: run the program again with the --unstable-net flag",
   );
 }
 
@@ -420,10 +401,9 @@ function checkConnOptions(options: TcpConnOptions): Settings {
 /** A frozen address, with the zone that the runtime drops. */
 function toAddr(addr: Deno.NetAddr, zone: string | undefined): TcpAddr {
   const { hostname, port } = addr;
-  const scoped = zone !== undefined && /^fe[89ab]/i.test(hostname);
   return Object.freeze({
     transport: "tcp",
-    hostname: scoped ? `${hostname}%${zone}` : hostname,
+    hostname: withZone(hostname, zone),
     port,
   });
 }

@@ -356,3 +356,118 @@ export interface StreamListener<
   /** Lets the process end while an accept waits. */
   unref(): void;
 }
+
+/** A datagram that has come. */
+export interface Datagram<A extends SocketAddr = SocketAddr> {
+  /** Its bytes, in a buffer of their own; empty for an empty datagram. */
+  readonly data: Uint8Array<ArrayBuffer>;
+  /** Who sent it. */
+  readonly addr: A;
+  /** Whether its end was cut off, because it was larger than the socket's largest datagram. */
+  readonly truncated: boolean;
+}
+
+/** A datagram whose bytes are in the caller's buffer. */
+export interface ReceivedInto<A extends SocketAddr = SocketAddr> {
+  /** How many bytes of the buffer it fills; 0 for an empty datagram. */
+  readonly bytes: number;
+  /** Who sent it. */
+  readonly addr: A;
+  /** Whether its end was cut off, because it was larger than the buffer. */
+  readonly truncated: boolean;
+}
+
+/**
+ * A socket that sends and receives datagrams: what UDP and Unix datagram sockets have in common.
+ *
+ * Each datagram arrives whole or not at all, and what the system does with those that nobody receives
+ * in time depends on the transport: UDP drops them, a Unix socket makes the sender wait.
+ *
+ * A receive and a send without a timeout and a signal are one call of the runtime, and its errors come
+ * through untouched.
+ */
+export interface DatagramSocket<
+  A extends SocketAddr = SocketAddr,
+  D = A,
+> extends AsyncIterable<Datagram<A>>, Disposable, AsyncDisposable {
+  /** The socket's own address, with the real port where port 0 was asked for. */
+  readonly addr: A;
+  /**
+   * How long one call may wait, in milliseconds above 0, or `undefined` (the default) for ever. It
+   * bounds each `receive`, `receiveInto` and `send` that starts after it was set; iteration is not
+   * bounded by it. The wait ends with a `TimeoutError`.
+   *
+   * @throws {RangeError} If set to 0, a negative number or NaN.
+   * @throws {TypeError} If set to something that is not a number.
+   */
+  timeout: number | undefined;
+  /** How many datagrams have been received by callers. */
+  readonly datagramsReceived: number;
+  /** How many datagrams the system has taken. */
+  readonly datagramsSent: number;
+  /** How many bytes have been received by callers, without what was cut off. */
+  readonly bytesReceived: number;
+  /** How many bytes the system has taken. */
+  readonly bytesSent: number;
+  /**
+   * Receives a datagram. Callers are served in their order. An abort or timeout loses nothing: a
+   * datagram that comes later is the next caller's. A `close()` by someone else rejects it with a
+   * closed error (`isClosedError`).
+   *
+   * @param options A signal that ends the wait.
+   * @returns The datagram, its bytes copied out.
+   * @throws {DOMException} Named `"TimeoutError"`, if {@linkcode DatagramSocket.timeout} ran out.
+   * @throws {Deno.errors.BadResource} If the socket is closed.
+   */
+  receive(options?: WaitOptions): Promise<Datagram<A>>;
+  /**
+   * Receives a datagram into a buffer. It waits and ends as {@linkcode DatagramSocket.receive} does;
+   * a wait that was abandoned leaves the buffer alone.
+   *
+   * @param buffer Where the bytes go. What does not fit is cut off, and the result says so; an empty
+   * one takes a datagram nevertheless. One that can hold the largest datagram is filled by the system
+   * itself, without a copy.
+   * @param options A signal that ends the wait.
+   * @returns How many bytes came, and from whom.
+   * @throws {TypeError} If `buffer` is not a Uint8Array.
+   * @throws {DOMException} Named `"TimeoutError"`, if {@linkcode DatagramSocket.timeout} ran out.
+   * @throws {Deno.errors.BadResource} If the socket is closed.
+   */
+  receiveInto(
+    buffer: Uint8Array,
+    options?: WaitOptions,
+  ): Promise<ReceivedInto<A>>;
+  /**
+   * Sends a datagram: whole or not at all. That the system took it does not say that it arrives.
+   *
+   * After an abort or timeout it is unknown whether it went out, and `data` stays in use until the
+   * system has taken it or the socket is closed. A `close()` by someone else rejects it with a closed
+   * error.
+   *
+   * @param data The bytes; none is a datagram, too. They must not change meanwhile.
+   * @param addr Where to.
+   * @param options A signal that ends the wait.
+   * @returns How many bytes were sent: all.
+   * @throws {TypeError} If `data` is not a Uint8Array, or `addr` no address.
+   * @throws {Error} With `code` `"EMSGSIZE"`, if it is larger than the system takes.
+   * @throws {DOMException} Named `"TimeoutError"`, if {@linkcode DatagramSocket.timeout} ran out.
+   * @throws {Deno.errors.NotCapable} If the permission for the destination is missing.
+   * @throws {Deno.errors.BadResource} If the socket is closed.
+   */
+  send(data: Uint8Array, addr: D, options?: WaitOptions): Promise<number>;
+  /**
+   * Iterates over the datagrams until the socket is closed. Leaving the loop leaves the socket open,
+   * and loses nothing.
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<Datagram<A>>;
+  /**
+   * Closes the socket. Whoever waits gets a closed error; more than one call does no harm. The port or
+   * path may stay taken for a moment if a receive was waiting: `await using` or
+   * `await socket[Symbol.asyncDispose]()` returns when it is free.
+   */
+  close(): void;
+  /** Lets a waiting receive keep the process alive (the default). */
+  ref(): void;
+  /** Lets the process end while a receive waits. */
+  unref(): void;
+}

@@ -1,0 +1,371 @@
+/**
+ * UDP over `node:dgram`, which needs no flag, behind the face of the runtime's own socket.
+ *
+ * What comes is taken at once, because `node:dgram` knows no pause; so there is a queue, and it has a
+ * bound. Options that it has in name only (buffer sizes, `reusePort`, hop limits of IPv6) are not used.
+ */
+
+import type { Socket, SocketOptions } from "node:dgram";
+import { errorCode } from "./errors.ts";
+import type { UdpAddr } from "./types.ts";
+import { joinHostPort } from "./addr.ts";
+import { closedResource, interrupted, MAX_DELAY } from "./_wait.ts";
+import { netGranted, openingError, systemError } from "./_open.ts";
+import type { NativeDatagrams } from "./_datagram.ts";
+import type { HostPort } from "./_destinations.ts";
+import {
+  hasInterface,
+  type Join,
+  type Leave,
+  noInterface,
+} from "./_multicast.ts";
+
+/** What can be set before anything is sent. */
+export interface NodeUdpOptions {
+  readonly family: 4 | 6;
+  readonly reuseAddress: boolean;
+  readonly ipv6Only: boolean;
+  readonly broadcast: boolean;
+  readonly multicastLoopback: boolean;
+  readonly ttl: number | undefined;
+  readonly multicastTtl: number | undefined;
+  readonly multicastInterface: string | undefined;
+  readonly maxQueuedBytes: number;
+}
+
+/** The modules that it takes, loaded when they are needed. */
+export interface NodeModules {
+  readonly createSocket: (options: SocketOptions) => Socket;
+  readonly nextTick: (callback: () => void) => void;
+}
+
+export async function loadNode(): Promise<NodeModules> {
+  const [{ createSocket }, { nextTick }] = await Promise.all([
+    import("node:dgram"),
+    import("node:process"),
+  ]);
+  return { createSocket, nextTick };
+}
+
+/** What a datagram in the queue takes besides its bytes, so that empty ones are bounded too. */
+const OVERHEAD = 256;
+
+/** Above this length the socket's buffer of 64 KiB is kept as it is, below it is copied out. */
+const COPY_BELOW = 32768;
+
+type Received = [Uint8Array, HostPort];
+
+/** Someone who waits for a datagram. */
+interface Wanted {
+  readonly p: Uint8Array;
+  readonly resolve: (received: Received) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Needs the net permission for a host: where it is missing, the user is asked as the runtime would. */
+export function demandNet(hostname: string, port: number): void {
+  const host = joinHostPort(hostname, port);
+  if (netGranted(host)) return;
+  if (Deno.permissions.requestSync({ name: "net", host }).state === "granted") {
+    return;
+  }
+  throw new Deno.errors.NotCapable(
+    `Requires net access to ${
+      JSON.stringify(host)
+    }, run again with the --allow-net flag`,
+  );
+}
+
+/** A UDP socket of `node:dgram`. */
+export class NodeUdp implements NativeDatagrams<HostPort> {
+  readonly #socket: Socket;
+  readonly #nextTick: NodeModules["nextTick"];
+  readonly #broadcast: boolean;
+  readonly #maxQueued: number;
+  /** What has come and nobody has wanted yet. */
+  #queue: Received[] = [];
+  #queued = 0;
+  /** How many datagrams had no room in the queue. */
+  dropped = 0;
+  #wanted: Wanted | undefined;
+  #failure: unknown;
+  #closing: Promise<void> | undefined;
+  /** `node:dgram`'s own `ref()` comes too late for a receive under way: this timer stands in for it. */
+  #hold: ReturnType<typeof setInterval> | undefined;
+  #wantsRef = true;
+
+  private constructor(
+    socket: Socket,
+    nextTick: NodeModules["nextTick"],
+    { broadcast, maxQueuedBytes }: NodeUdpOptions,
+  ) {
+    this.#socket = socket;
+    this.#nextTick = nextTick;
+    this.#broadcast = broadcast;
+    this.#maxQueued = maxQueuedBytes;
+    socket.on("message", (data, from) => this.#onMessage(data, from));
+    socket.on("error", (error) => this.#onError(error));
+  }
+
+  /** Binds a socket to an address; names are looked up before. */
+  static bind(
+    { createSocket, nextTick }: NodeModules,
+    hostname: string,
+    port: number,
+    options: NodeUdpOptions,
+  ): NodeUdp {
+    const { family, reuseAddress, ipv6Only } = options;
+    // Where the permission is missing, binding would end the process.
+    demandNet(hostname, port);
+    const socket = createSocket({
+      type: family === 4 ? "udp4" : "udp6",
+      reuseAddr: reuseAddress,
+      ipv6Only,
+      // With it, binding is done when the call returns. Names that come here are left to the runtime.
+      lookup: (name, _options, callback) => callback(null, name, family),
+    });
+    // Before the first receive, or it would keep the process alive.
+    socket.unref();
+    let failure: unknown;
+    const onError = (error: unknown) => failure = error;
+    socket.on("error", onError);
+    socket.bind({ address: hostname, port });
+    if (failure !== undefined) throw failure;
+    socket.off("error", onError);
+    try {
+      set(socket, options);
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
+    return new NodeUdp(socket, nextTick, options);
+  }
+
+  /** Where the socket is bound. */
+  get addr(): UdpAddr {
+    const { address, port } = this.#socket.address();
+    return { transport: "udp", hostname: address, port };
+  }
+
+  // Receiving
+
+  #onMessage(
+    data: Uint8Array,
+    { address, port }: { address: string; port: number },
+  ): void {
+    if (this.#closing !== undefined) return;
+    const from: HostPort = { hostname: address, port };
+    const wanted = this.#wanted;
+    if (wanted !== undefined) {
+      this.#wanted = undefined;
+      this.#updateHold();
+      wanted.resolve(copyInto(wanted.p, data, from));
+      return;
+    }
+    const size = data.length + OVERHEAD;
+    if (this.#queued + size > this.#maxQueued) {
+      this.dropped++;
+      return;
+    }
+    this.#queued += size;
+    this.#queue.push([
+      data.length < COPY_BELOW ? new Uint8Array(data) : data,
+      from,
+    ]);
+  }
+
+  #onError(error: unknown): void {
+    const wanted = this.#wanted;
+    if (wanted === undefined) {
+      this.#failure ??= error;
+      return;
+    }
+    this.#wanted = undefined;
+    this.#updateHold();
+    wanted.reject(error);
+  }
+
+  receive(p: Uint8Array): Promise<Received> {
+    if (this.#closing !== undefined) {
+      return Promise.reject(closedResource("Socket"));
+    }
+    const first = this.#shift();
+    if (first !== undefined) {
+      return Promise.resolve(copyInto(p, ...first));
+    }
+    if (this.#failure !== undefined) {
+      const failure = this.#failure;
+      this.#failure = undefined;
+      return Promise.reject(failure);
+    }
+    return new Promise((resolve, reject) => {
+      this.#wanted = { p, resolve, reject };
+      this.#updateHold();
+    });
+  }
+
+  /** How many of the queue's first places are empty: shifting an array moves all the others. */
+  #start = 0;
+
+  #shift(): Received | undefined {
+    const first = this.#queue[this.#start];
+    if (first === undefined) return undefined;
+    this.#queue[this.#start] = undefined!;
+    this.#queued -= first[0].length + OVERHEAD;
+    if (++this.#start > 1024 || this.#start === this.#queue.length) {
+      this.#queue = this.#queue.slice(this.#start);
+      this.#start = 0;
+    }
+    return first;
+  }
+
+  // Sending
+
+  send(p: Uint8Array, { hostname, port }: HostPort): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#socket.send(p, port, hostname, (error, bytes) => {
+        if (error === null) resolve(bytes);
+        else {reject(
+            this.#sendError(error, { transport: "udp", hostname, port }),
+          );}
+      });
+    });
+  }
+
+  /** `node:dgram` says UNKNOWN for nearly everything. */
+  #sendError(error: Error, to: UdpAddr): unknown {
+    if (this.#closing !== undefined) return interrupted("Socket");
+    if (errorCode(error) !== "UNKNOWN") {
+      return openingError("send to", to, error);
+    }
+    try {
+      demandNet(to.hostname, to.port);
+    } catch (missing) {
+      return openingError("send to", to, missing);
+    }
+    const hint = this.#broadcast
+      ? ""
+      : "; broadcast is off for this socket, which would be a reason";
+    return Object.assign(
+      new Error(
+        `Cannot send to udp ${
+          joinHostPort(to.hostname, to.port)
+        }: node:dgram does not say why (UNKNOWN)${hint}`,
+        { cause: error },
+      ),
+      { code: "UNKNOWN", address: to },
+    );
+  }
+
+  // Groups
+
+  /** Joins a group. */
+  join(join: Join, family: 4 | 6): Leave {
+    const { group, source, loopback, ttl } = join;
+    const on = join.on === undefined
+      ? undefined
+      : family === 4
+      ? join.on
+      : zoneOf(join);
+    const socket = this.#socket;
+    try {
+      if (source === undefined) socket.addMembership(group, on);
+      else socket.addSourceSpecificMembership(source, group, on);
+    } catch {
+      // The group is one and not joined yet: that leaves the interface, or the lack of a route.
+      throw join.on === undefined
+        ? systemError(
+          "join",
+          { transport: "udp", hostname: group, port: 0 },
+          "ENODEV",
+        )
+        : noInterface(join);
+    }
+    if (loopback !== undefined) socket.setMulticastLoopback(loopback);
+    if (ttl !== undefined) socket.setMulticastTTL(ttl);
+    return () => {
+      if (source === undefined) socket.dropMembership(group, on);
+      else socket.dropSourceSpecificMembership(source, group, on);
+    };
+  }
+
+  // The end
+
+  close(): void {
+    if (this.#closing !== undefined) return;
+    // Its "close" comes only where something has been put off to the next tick before.
+    this.#nextTick(() => {});
+    this.#closing = new Promise((resolve) => this.#socket.close(resolve));
+    this.#queue = [];
+    clearInterval(this.#hold);
+    this.#hold = undefined;
+    this.#wanted?.reject(interrupted("Socket"));
+    this.#wanted = undefined;
+  }
+
+  async closed(): Promise<void> {
+    // Nothing of a socket that closes keeps the process alive.
+    const hold = setInterval(() => {}, MAX_DELAY);
+    await this.#closing;
+    clearInterval(hold);
+  }
+
+  ref(): void {
+    this.#wantsRef = true;
+    this.#updateHold();
+  }
+
+  unref(): void {
+    this.#wantsRef = false;
+    this.#updateHold();
+  }
+
+  #updateHold(): void {
+    const holds = this.#wantsRef && this.#wanted !== undefined;
+    if (holds) {
+      if (this.#hold === undefined) {
+        this.#hold = setInterval(() => {}, MAX_DELAY);
+      } else Deno.refTimer(this.#hold);
+    } else if (this.#hold !== undefined) Deno.unrefTimer(this.#hold);
+  }
+}
+
+/** Sets what was asked for. Only what differs from the system's own way is touched. */
+function set(socket: Socket, options: NodeUdpOptions): void {
+  const { broadcast, multicastLoopback, ttl, multicastTtl } = options;
+  const { family, multicastInterface } = options;
+  if (broadcast) socket.setBroadcast(true);
+  if (!multicastLoopback) socket.setMulticastLoopback(false);
+  if (ttl !== undefined) socket.setTTL(ttl);
+  if (multicastTtl !== undefined) socket.setMulticastTTL(multicastTtl);
+  if (multicastInterface === undefined) return;
+  const on = family === 4 ? multicastInterface : `::%${multicastInterface}`;
+  // An unknown name would be taken for "any".
+  if (family === 4 || hasInterface(multicastInterface)) {
+    try {
+      socket.setMulticastInterface(on);
+      return;
+    } catch {
+      // Its EINVAL stands for whatever the system said.
+    }
+  }
+  throw Object.assign(
+    new Error(
+      `No interface ${JSON.stringify(multicastInterface)} (os error 19)`,
+    ),
+    { code: "ENODEV" },
+  );
+}
+
+/** An interface as `node:dgram` takes it. Indexes and unknown names would be taken for "any". */
+function zoneOf(join: Join): string {
+  const { on } = join;
+  if (/^\d+$/.test(on!) || !hasInterface(on!)) throw noInterface(join);
+  return `::%${on}`;
+}
+
+/** Puts a datagram where it is wanted: buffers that come here hold the largest. */
+function copyInto(p: Uint8Array, data: Uint8Array, from: HostPort): Received {
+  p.set(data);
+  return [p.subarray(0, data.length), from];
+}

@@ -1,7 +1,7 @@
 /** Buffers of our own that are used again: making one of 64 KiB costs more than the read into it. */
 
 /** How many bytes are held of one size. */
-const MAX_HELD = 2 ** 19;
+const MAX_HELD = 2 ** 22;
 
 /** Free buffers, by the logarithm of their size, for all handles together. */
 const free: Uint8Array<ArrayBuffer>[][] = [];

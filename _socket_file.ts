@@ -1,5 +1,5 @@
 /**
- * The file of a listening Unix socket. It is ours or it is not touched.
+ * The file of a Unix socket. It is ours or it is not touched.
  *
  * Deno deletes the path that was bound, whatever is there by then. So a temporary name beside the
  * path is bound, given its mode and linked to the path, and the temporary name is removed: there is
@@ -37,6 +37,8 @@ export interface Bound<L> {
   readonly native: L;
   /** Removes the path, if it is still ours. To be called before the native close. */
   release(): void;
+  /** Whether the path is still ours. */
+  isOurs(): boolean;
 }
 
 const inUse = (message: string) =>
@@ -215,20 +217,28 @@ function onUnload(): void {
 }
 
 /** Sees to it that a path is removed at the end, once, if it is still ours. */
-function own(path: string, id: FileId): () => void {
-  const remove = () => {
-    if (!ours.delete(remove)) return;
-    if (ours.size === 0) removeEventListener("unload", onUnload);
+function own<L>(native: L, path: string, id: FileId): Bound<L> {
+  const isOurs = () => {
     try {
       const now = fileAt(path);
-      if (now !== undefined && sameFile(id, now)) Deno.removeSync(path);
+      return now !== undefined && sameFile(id, now);
     } catch {
-      // The folder is gone or closed to us: there is nothing that we could remove.
+      // The folder is closed to us.
+      return false;
+    }
+  };
+  const release = () => {
+    if (!ours.delete(release)) return;
+    if (ours.size === 0) removeEventListener("unload", onUnload);
+    try {
+      if (isOurs()) Deno.removeSync(path);
+    } catch {
+      // The folder is read-only to us: there is nothing that we could remove.
     }
   };
   if (ours.size === 0) addEventListener("unload", onUnload);
-  ours.add(remove);
-  return remove;
+  ours.add(release);
+  return { native, release, isOurs };
 }
 
 /**
@@ -243,7 +253,7 @@ export async function bindFile<L extends { close(): void }>(
   { mode, unlink }: BindFileOptions,
   listen: (path: string) => L,
 ): Promise<Bound<L>> {
-  if (isAbstract(path)) return { native: listen(path), release: () => {} };
+  if (isAbstract(path)) return bindAbstract(path, listen);
   const name = besides(path);
   if (!canBind(name)) {
     await clearPath(path, unlink);
@@ -252,18 +262,18 @@ export async function bindFile<L extends { close(): void }>(
   // Bound before a stale file is removed, ours cannot get that file's number, by which a slow starter
   // would take it for the stale one.
   const native = listen(name);
-  let release: (() => void) | undefined;
+  let bound: Bound<L> | undefined;
   try {
     if (mode !== undefined) Deno.chmodSync(name, mode);
     const id = Deno.lstatSync(name);
     await clearPath(path, unlink);
     if (tryLink(name, path)) {
-      release = own(absolute(path), id);
+      bound = own(native, absolute(path), id);
       Deno.removeSync(name);
-      return { native, release };
+      return bound;
     }
   } catch (error) {
-    release?.();
+    bound?.release();
     native.close();
     throw error;
   }
@@ -284,7 +294,26 @@ function tryLink(name: string, path: string): boolean {
   }
 }
 
-/** Binds the path itself. Deno removes it at the end, whatever is there by then. */
+/**
+ * Binds a datagram socket to a path or an abstract name. Its kernel-side name is where answers go to,
+ * so there can be no second one.
+ */
+export async function bindName<L extends { close(): void }>(
+  path: string,
+  { mode, unlink }: BindFileOptions,
+  bind: (path: string) => L,
+): Promise<Bound<L>> {
+  if (isAbstract(path)) return bindAbstract(path, bind);
+  await clearPath(path, unlink);
+  return bindDirectly(path, mode, bind);
+}
+
+/** Binds an abstract name: it is nobody else's while the socket is there. */
+function bindAbstract<L>(path: string, bind: (path: string) => L): Bound<L> {
+  return { native: bind(path), release: () => {}, isOurs: () => true };
+}
+
+/** Binds the path itself. Deno removes a stream's at the end, whatever is there by then. */
 function bindDirectly<L extends { close(): void }>(
   path: string,
   mode: number | undefined,
@@ -293,7 +322,7 @@ function bindDirectly<L extends { close(): void }>(
   const native = listen(path);
   try {
     if (mode !== undefined) Deno.chmodSync(path, mode);
-    return { native, release: own(absolute(path), Deno.lstatSync(path)) };
+    return own(native, absolute(path), Deno.lstatSync(path));
   } catch (error) {
     native.close();
     throw error;

@@ -29,4 +29,5 @@ export * from "./io.ts";
 export * from "./pair.ts";
 export * from "./tcp.ts";
 export * from "./types.ts";
+export * from "./udp.ts";
 export * from "./unix.ts";

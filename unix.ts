@@ -1,7 +1,7 @@
 /**
- * Unix domain sockets: connections and listeners on paths and abstract names.
+ * Unix domain sockets: connections, listeners and datagram sockets on paths and abstract names.
  *
- * Needs `--allow-read` and `--allow-write` for the path and `--allow-net=unix:/ABSOLUTE/PATH`, or
+ * Datagrams need `--unstable-net`. All need `--allow-read` and `--allow-write` for the path and `--allow-net=unix:/ABSOLUTE/PATH`, or
  * `--allow-net`. Abstract names need `--allow-net` only. See unix(7).
  *
  * @example A server on a path, and its client
@@ -21,7 +21,13 @@
  * @module
  */
 
-import type { StreamConn, StreamListener, UnixAddr } from "./types.ts";
+import type {
+  DatagramSocket,
+  StreamConn,
+  StreamListener,
+  UnixAddr,
+  UnixDatagramAddr,
+} from "./types.ts";
 import {
   checkInteger,
   checkOptions,
@@ -32,9 +38,17 @@ import {
 import { sleep } from "./_wait.ts";
 import { checkUnixPath } from "./_unix_path.ts";
 import { Stream } from "./_stream.ts";
-import { bounded, connectTo, openingError } from "./_open.ts";
-import { bindFile, type Bound } from "./_socket_file.ts";
+import {
+  bounded,
+  connectTo,
+  hasUnstableNet,
+  notSupported,
+  openingError,
+} from "./_open.ts";
+import { bindFile, bindName, type Bound, type Unlink } from "./_socket_file.ts";
 import { Listener } from "./_listener.ts";
+import { Datagrams } from "./_datagram.ts";
+import { bindUnnamed, UnixDatagrams } from "./_unix_datagram.ts";
 
 // Options
 
@@ -66,6 +80,29 @@ export interface ListenUnixOptions {
    * file that is no socket is never removed.
    */
   unlink?: "stale" | "always" | "never";
+}
+
+/** How {@linkcode bindUnixDatagram} binds. */
+export interface BindUnixDatagramOptions {
+  /**
+   * The path, as a string or a file URL, at most 107 bytes (103 on Darwin); or an abstract name,
+   * `"\0name"` (Linux only). A relative path is resolved when it is bound. Without a path the socket has
+   * no name: it can send, and nobody can answer it.
+   */
+  path?: string | URL | undefined;
+  /**
+   * The permission bits of the socket's file, such as `0o600`; what the umask leaves by default. On
+   * Linux a sender needs the write bit. They are set a moment after the path is there: where that
+   * moment matters, bind in a folder that is closed to others.
+   */
+  mode?: number;
+  /** What happens to a socket that is at the path: as for {@linkcode ListenUnixOptions.unlink}. */
+  unlink?: "stale" | "always" | "never";
+  /**
+   * The largest datagram that is received whole, in bytes from 1; 262,143 by default. Linux lets a
+   * sender have 212,960 unless its send buffer was enlarged (net.core.wmem_default).
+   */
+  maxDatagramSize?: number;
 }
 
 // Open functions
@@ -183,22 +220,14 @@ export async function listenUnix(
   options: ListenUnixOptions,
 ): Promise<UnixListener> {
   checkOptions(options, "listenUnix");
-  const { mode, unlink = "stale" } = options;
   const path = checkUnixPath(options.path);
-  if (mode !== undefined) checkInteger(mode, "mode", 0, 0o777);
-  if (unlink !== "stale" && unlink !== "always" && unlink !== "never") {
-    throw new TypeError(
-      `Invalid unlink: expected "stale", "always" or "never", got ${
-        show(unlink)
-      }`,
-    );
-  }
+  const file = checkFile(options);
   const addr: UnixAddr = Object.freeze({ transport: "unix", path });
   let bound: Bound<Deno.UnixListener>;
   try {
     bound = await bindFile(
       path,
-      { mode, unlink },
+      file,
       (path) => Deno.listen({ transport: "unix", path }),
     );
   } catch (error) {
@@ -211,6 +240,96 @@ export async function listenUnix(
       new UnixSocketConn(native, addr, undefined),
     beforeClose: bound.release,
   });
+}
+
+/** Checks what is said about a socket's file. */
+function checkFile(
+  { mode, unlink = "stale" }: { mode?: number; unlink?: Unlink },
+): { mode: number | undefined; unlink: Unlink } {
+  if (mode !== undefined) checkInteger(mode, "mode", 0, 0o777);
+  if (unlink !== "stale" && unlink !== "always" && unlink !== "never") {
+    throw new TypeError(
+      `Invalid unlink: expected "stale", "always" or "never", got ${
+        show(unlink)
+      }`,
+    );
+  }
+  return { mode, unlink };
+}
+
+/**
+ * Binds a Unix datagram socket, or makes one without a name, which can only send.
+ *
+ * Datagrams arrive whole and in their order, and none gets lost: where the receiver's queue is full
+ * (net.unix.max_dgram_qlen), the sender waits. Deno's socket does one thing at a time, so a send takes
+ * a receive that waits back and has it done again behind it: that costs a fraction of a millisecond.
+ *
+ * The file at the path is ours or it is not touched: on `close()`, and when the program ends by
+ * `Deno.exit`, it is removed if it is still the one that was made. Nobody can be answered who has no
+ * path, so the path itself is bound, at once.
+ *
+ * Needs `--unstable-net`; read and write permission for the path and net permission for `unix:` and the
+ * absolute path, or all of net. A socket without a name needs no permission to be made, and each send
+ * needs write permission for the destination and net permission for it.
+ *
+ * @param options Where, and how.
+ * @returns The socket. Its `addr` has the path as it was given, or `null`.
+ * @throws {Deno.errors.NotSupported} If the program runs without `--unstable-net`.
+ * @throws {Deno.errors.AddrInUse} If somebody is bound there, or something is there that is not to be
+ * removed. Errors of opening name the path; `code`, `address` and `cause` tell the rest.
+ * @throws {Deno.errors.NotFound} If the folder does not exist.
+ * @throws {Deno.errors.PermissionDenied} If the folder's mode says no.
+ * @throws {Deno.errors.NotCapable} If a permission is missing.
+ * @throws {TypeError | RangeError} If an option is wrong, or the path too long.
+ *
+ * @example A question and its answer
+ * ```ts
+ * import { bindUnixDatagram } from "@berkeley/sockets/unix";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // Without --unstable-net there are none.
+ * if (typeof Deno.listenDatagram === "function") {
+ *   const folder = await Deno.makeTempDir();
+ *   await using server = await bindUnixDatagram({ path: `${folder}/server` });
+ *   await using client = await bindUnixDatagram({ path: `${folder}/client` });
+ *   await client.send(new TextEncoder().encode("ping"), server.addr);
+ *   const { data, addr } = await server.receive();
+ *   assertEquals(new TextDecoder().decode(data), "ping");
+ *   await server.send(new TextEncoder().encode("pong"), addr);
+ *   assertEquals((await client.receive()).addr, server.addr);
+ * }
+ * ```
+ */
+export async function bindUnixDatagram(
+  options: BindUnixDatagramOptions = {},
+): Promise<UnixDatagramSocket> {
+  checkOptions(options, "bindUnixDatagram");
+  const { maxDatagramSize = 2 ** 18 - 1 } = options;
+  const path = options.path === undefined ? null : checkUnixPath(options.path);
+  const file = checkFile(options);
+  checkInteger(maxDatagramSize, "maxDatagramSize", 1, 2 ** 30);
+  if (!hasUnstableNet()) {
+    throw notSupported(
+      "Cannot make a Unix datagram socket: run the program again with the --unstable-net flag",
+    );
+  }
+  const addr: UnixDatagramAddr = Object.freeze({
+    transport: "unixpacket",
+    path,
+  });
+  let bound: Bound<Deno.DatagramConn>;
+  try {
+    bound = path === null
+      ? { native: bindUnnamed(), release: () => {}, isOurs: () => false }
+      : await bindName(
+        path,
+        file,
+        (path) => Deno.listenDatagram({ transport: "unixpacket", path }),
+      );
+  } catch (error) {
+    throw openingError("bind", addr, error);
+  }
+  return new UnixDatagramConn(bound, addr, maxDatagramSize);
 }
 
 // Connection
@@ -268,3 +387,70 @@ class UnixSocketConn extends Stream<Deno.UnixConn, UnixAddr>
 
 /** A Unix stream listener. It has every member of `Deno.UnixListener`. */
 export type UnixListener = StreamListener<UnixConn, UnixAddr>;
+
+// Datagram socket
+
+/** Where a Unix datagram goes. An address of this package will do. */
+export interface UnixDatagramDestination {
+  /** The path, as a string or a file URL, or `"\0name"`. A sender without a name has `null`: no way back. */
+  readonly path: string | URL | null;
+}
+
+/**
+ * A Unix datagram socket (SOCK_DGRAM, which Deno calls unixpacket). While its peer's queue is full, a
+ * send waits. Such a send is not ended by `close()` in the system: it may still arrive, and its
+ * descriptor is free when it did.
+ */
+export type UnixDatagramSocket = DatagramSocket<
+  UnixDatagramAddr,
+  UnixDatagramDestination
+>;
+
+class UnixDatagramConn
+  extends Datagrams<Deno.UnixAddr, UnixDatagramAddr, UnixDatagramDestination>
+  implements UnixDatagramSocket {
+  readonly #release: () => void;
+  /** The last destination, which most sends have in common. */
+  #last: Deno.UnixAddr | undefined;
+
+  constructor(
+    { native, release, isOurs }: Bound<Deno.DatagramConn>,
+    addr: UnixDatagramAddr,
+    largest: number,
+  ) {
+    const room = largest + 1;
+    super(
+      new UnixDatagrams(native, addr.path !== null, isOurs),
+      addr,
+      { largest, direct: room, own: room },
+    );
+    this.#release = release;
+  }
+
+  protected override toAddr({ path }: Deno.UnixAddr): UnixDatagramAddr {
+    return { transport: "unixpacket", path };
+  }
+
+  protected override destination(
+    addr: UnixDatagramDestination | undefined,
+  ): Deno.UnixAddr {
+    checkOptions(addr, "send");
+    const { path } = addr as UnixDatagramDestination;
+    if (path === null) {
+      throw Object.assign(
+        new TypeError(
+          "Invalid path: expected one, got null: a sender without a name cannot be answered",
+        ),
+        { code: "EDESTADDRREQ" },
+      );
+    }
+    return this.#last?.path === path
+      ? this.#last
+      : this.#last = { transport: "unixpacket", path: checkUnixPath(path) };
+  }
+
+  override close(): void {
+    if (!this.isClosed) this.#release();
+    super.close();
+  }
+}

@@ -23,6 +23,7 @@ export const ORDER: readonly (readonly string[])[] = [
   ["_open"],
   ["_socket_file"],
   ["_listener"],
+  ["_operation"],
   ["_datagram"],
   ["_destinations", "_multicast", "_unix_datagram"],
   ["_node_udp"],

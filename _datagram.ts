@@ -215,8 +215,9 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
       // A full buffer that is larger than the largest datagram tells nothing but that it is full.
       return { bytes: n, addr, truncated: n > largest && n === target.length };
     }
+    // None if the caller has transferred its buffer away.
     const bytes = Math.min(n, target.length);
-    target.set(bytes === n ? view : view.subarray(0, bytes));
+    if (bytes > 0) target.set(bytes === n ? view : view.subarray(0, bytes));
     this.#bytesReceived += bytes;
     return { bytes, addr, truncated: bytes < n || n > largest };
   }
@@ -398,6 +399,8 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
+    // Who waits for the end waits for a kept receive as well.
+    this.native.ref();
     if (this.#straight) {
       this.#idle ??= Promise.withResolvers<void>();
       await this.#idle.promise;

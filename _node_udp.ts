@@ -364,8 +364,9 @@ function zoneOf(join: Join): string {
   return `::%${on}`;
 }
 
-/** Puts a datagram where it is wanted: buffers that come here hold the largest. */
+/** Puts a datagram where it is wanted. A buffer that has been transferred away has no room. */
 function copyInto(p: Uint8Array, data: Uint8Array, from: HostPort): Received {
+  if (data.length > p.length) return [data, from];
   p.set(data);
   return [p.subarray(0, data.length), from];
 }

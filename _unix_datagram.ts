@@ -30,6 +30,11 @@ interface Wanted {
   readonly reject: (error: unknown) => void;
 }
 
+/** An operation that may have been begun without its number being found out. */
+type Begun =
+  & Pick<Operation<Received>, "promise">
+  & Partial<Operation<Received>>;
+
 const TOKEN_LENGTH = 32;
 
 /** A socket without a name of its own: it can send, and nobody can answer. It needs no permission. */
@@ -50,7 +55,8 @@ export class UnixDatagrams implements NativeDatagrams<Deno.UnixAddr> {
   readonly #sends: Send[] = [];
   #sending: Operation<number> | undefined;
   #wanted: Wanted | undefined;
-  #receiving: Operation<Received> | undefined;
+  /** The receive under way; one that was begun to keep the process alive cannot be let go of. */
+  #receiving: Begun | undefined;
   #isTakingBack = false;
   #isClosed = false;
   #wantsRef = true;
@@ -96,11 +102,13 @@ export class UnixDatagrams implements NativeDatagrams<Deno.UnixAddr> {
   }
 
   #startReceive(wanted: Wanted): void {
-    const operation = begin(() =>
-      this.#native.receive(wanted.p) as Promise<Received>
-    );
+    const start = () => this.#native.receive(wanted.p) as Promise<Received>;
+    // To find out an operation's number costs more than a receive.
+    const operation: Begun = this.#wantsRef
+      ? { promise: start() }
+      : begin(start);
     this.#receiving = operation;
-    operation.setRef(this.#wantsRef);
+    operation.setRef?.(this.#wantsRef);
     operation.promise.then((received) => {
       this.#receiving = undefined;
       if (!this.#isToken(received)) {
@@ -134,7 +142,7 @@ export class UnixDatagrams implements NativeDatagrams<Deno.UnixAddr> {
     });
   }
 
-  /** Ends the receive under way, for a send. */
+  /** Ends the receive under way: for a send, or to begin it anew so that it can be let go of. */
   async #takeBack(): Promise<void> {
     this.#isTakingBack = true;
     try {
@@ -203,6 +211,8 @@ export class UnixDatagrams implements NativeDatagrams<Deno.UnixAddr> {
 
   #setRef(wants: boolean): void {
     this.#wantsRef = wants;
-    this.#receiving?.setRef(wants);
+    if (this.#receiving === undefined) return;
+    if (this.#receiving.setRef !== undefined) this.#receiving.setRef(wants);
+    else if (!wants && !this.#isTakingBack) this.#takeBack();
   }
 }

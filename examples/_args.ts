@@ -5,8 +5,12 @@ import { errorCode, parseAddr } from "@berkeley/sockets";
 
 /** Where a program listens or connects. */
 export type Target =
-  | { readonly kind: "tcp"; readonly hostname: string; readonly port: number }
-  | { readonly kind: "unix"; readonly path: string };
+  | {
+    readonly kind: "tcp" | "udp";
+    readonly hostname: string;
+    readonly port: number;
+  }
+  | { readonly kind: "unix" | "unixgram"; readonly path: string };
 
 /** What the command line says. */
 export interface Args {
@@ -19,8 +23,18 @@ export interface Args {
 const DEFAULTS: Readonly<Record<string, string>> = {
   tcp: "127.0.0.1:7007",
   tcp6: "[::1]:7007",
+  udp: "127.0.0.1:7007",
+  udp6: "[::1]:7007",
   unix: "echo.sock",
+  unixgram: "echo-gram.sock",
 };
+
+/** Which transports there are, and how their addresses look. */
+export const TRANSPORTS =
+  `  tcp, udp        HOST:PORT, by default 127.0.0.1:7007
+  tcp6, udp6      [HOST]:PORT, by default [::1]:7007
+  unix, unixgram  PATH or @NAME, by default echo.sock and echo-gram.sock;
+                  unixgram needs --unstable-net`;
 
 /** Reads the command line, or ends the program: with the help, or with what is wrong. */
 export function readArgs(help: string): Args {
@@ -40,7 +54,11 @@ export function readArgs(help: string): Args {
   const [transport = "tcp", address, ...rest] = args._.map(String);
   const preset = DEFAULTS[transport];
   if (preset === undefined) {
-    fail(`unknown transport ${transport}; expected tcp, tcp6 or unix`);
+    fail(
+      `unknown transport ${transport}; expected ${
+        Object.keys(DEFAULTS).join(", ")
+      }`,
+    );
   }
   try {
     return { target: toTarget(transport, address ?? preset), rest };
@@ -50,19 +68,23 @@ export function readArgs(help: string): Args {
 }
 
 function toTarget(transport: string, text: string): Target {
-  if (transport === "unix") {
-    const addr = parseAddr(text.startsWith("unix:") ? text : `unix:${text}`);
-    return { kind: "unix", path: (addr as { path: string }).path };
+  if (transport === "unix" || transport === "unixgram") {
+    const addr = parseAddr(
+      text.startsWith(`${transport}:`) ? text : `${transport}:${text}`,
+    );
+    return { kind: transport, path: (addr as { path: string }).path };
   }
-  const addr = parseAddr(text);
-  if (addr.transport !== "tcp") {
-    throw new TypeError(`Invalid address: ${text} is not one of TCP`);
+  const kind = transport.startsWith("tcp") ? "tcp" : "udp";
+  const addr = parseAddr(text, { transport: kind });
+  if (addr.transport !== kind) {
+    throw new TypeError(
+      `Invalid address: ${text} is not one of ${kind.toUpperCase()}`,
+    );
   }
-  const isV6 = addr.hostname.includes(":");
-  if (transport === "tcp6" && !isV6) {
+  if (transport.endsWith("6") && !addr.hostname.includes(":")) {
     throw new TypeError(`Invalid address: ${text} is not one of IPv6`);
   }
-  return { kind: "tcp", hostname: addr.hostname, port: addr.port };
+  return { kind, hostname: addr.hostname, port: addr.port };
 }
 
 /** The one line that says what went wrong. */

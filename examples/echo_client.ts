@@ -2,27 +2,38 @@
  * An echo client: sends the lines of its input, or the words given, and prints what comes back.
  *
  *     echo hello | deno run --allow-net examples/echo_client.ts
- *     deno run --allow-net examples/echo_client.ts tcp6 [::1]:7007 hello "hello again"
+ *     deno run --allow-net examples/echo_client.ts udp6 [::1]:7007 hello "hello again"
  */
 
 import { TextLineStream } from "@std/streams/text-line-stream";
-import { connectTcp, connectUnix } from "@berkeley/sockets";
-import { readArgs, run } from "./_args.ts";
+import {
+  bindUnixDatagram,
+  connectTcp,
+  connectUdp,
+  connectUnix,
+  type Datagram,
+  isTimeoutError,
+  type StreamConn,
+} from "@berkeley/sockets";
+import { fail, readArgs, run, TRANSPORTS } from "./_args.ts";
 
 const HELP = `Echo client: sends lines and prints what comes back.
 
-Usage: echo_client.ts [tcp|tcp6|unix] [ADDRESS] [LINE...]
+Usage: echo_client.ts [TRANSPORT] [ADDRESS] [LINE...]
 
-  tcp   HOST:PORT, by default 127.0.0.1:7007
-  tcp6  [HOST]:PORT, by default [::1]:7007
-  unix  PATH or @NAME, by default echo.sock
+${TRANSPORTS}
 
-Without a LINE, the lines of the standard input are sent.
+Without a LINE, the lines of the standard input are sent; as a datagram each
+over udp, udp6 and unixgram.
 
-  -h, --help  show this help`;
+  -h, --help      show this help`;
 
 /** How long connecting may take, in milliseconds. */
 const TIMEOUT = 10_000;
+
+/** How often a datagram is sent, and how long its echo may take each time, in milliseconds. */
+const TRIES = 3;
+const ECHO_TIMEOUT = 1000;
 
 const { target, rest } = readArgs(HELP);
 
@@ -36,18 +47,62 @@ async function* lines(): AsyncIterable<string> {
   }
 }
 
-await run(async () => {
-  using conn = target.kind === "tcp"
-    ? await connectTcp({ ...target, timeout: TIMEOUT })
-    : await connectUnix({ ...target, timeout: TIMEOUT });
+const encoder = new TextEncoder();
+
+/** Sends all lines over a stream, and prints what comes back to its end. */
+async function talk(conn: StreamConn): Promise<void> {
   const printing = conn.readable.pipeTo(Deno.stdout.writable, {
     preventClose: true,
   });
-  const encoder = new TextEncoder();
   for await (const line of lines()) {
     await conn.writeAll(encoder.encode(`${line}\n`));
   }
   // "That was all" goes to the server; what it still has to say is printed to its end.
   await conn.closeWrite();
   await printing;
+}
+
+/** Sends each line as a datagram, and again where no echo comes: either may get lost. */
+async function exchange(
+  send: (data: Uint8Array) => Promise<number>,
+  receive: () => Promise<Datagram>,
+): Promise<void> {
+  for await (const line of lines()) {
+    let echo: Datagram | undefined;
+    for (let i = 0; i < TRIES && echo === undefined; i++) {
+      await send(encoder.encode(`${line}\n`));
+      try {
+        echo = await receive();
+      } catch (error) {
+        if (!isTimeoutError(error)) throw error;
+      }
+    }
+    if (echo === undefined) fail(`no echo after ${TRIES} tries`);
+    await Deno.stdout.write(echo.data);
+  }
+}
+
+/** A name for our end, for only who has one is answered: an abstract one, where there are such. */
+function ownPath(server: string): string {
+  return Deno.build.os === "linux"
+    ? `\0echo-client-${crypto.randomUUID()}`
+    : `${server}.${Deno.pid}`;
+}
+
+await run(async () => {
+  if (target.kind === "udp") {
+    await using socket = await connectUdp({ ...target, timeout: TIMEOUT });
+    socket.timeout = ECHO_TIMEOUT;
+    await exchange((data) => socket.send(data), () => socket.receive());
+  } else if (target.kind === "unixgram") {
+    const path = ownPath(target.path);
+    await using socket = await bindUnixDatagram({ path });
+    socket.timeout = ECHO_TIMEOUT;
+    await exchange((data) => socket.send(data, target), () => socket.receive());
+  } else {
+    using conn = "path" in target
+      ? await connectUnix({ ...target, timeout: TIMEOUT })
+      : await connectTcp({ ...target, timeout: TIMEOUT });
+    await talk(conn);
+  }
 });

@@ -95,7 +95,11 @@ export class UnixDatagrams implements NativeDatagrams<Deno.UnixAddr> {
     if (this.#isClosed || this.#sending !== undefined) return;
     if (this.#sends.length > 0) {
       if (this.#receiving === undefined) this.#startSend(this.#sends.shift()!);
-      else if (!this.#isTakingBack) this.#takeBack();
+      else {
+        // Somebody waits for the send, and the send waits for this.
+        this.#receiving.setRef?.(true);
+        if (!this.#isTakingBack) this.#takeBack();
+      }
     } else if (this.#wanted !== undefined && this.#receiving === undefined) {
       this.#startReceive(this.#wanted);
     }
@@ -168,6 +172,7 @@ export class UnixDatagrams implements NativeDatagrams<Deno.UnixAddr> {
   /** Sends that cannot have their turn, for a receive is in their way. */
   #rejectSends(cause: unknown): void {
     if (this.#receiving === undefined) return;
+    this.#receiving.setRef?.(this.#wantsRef);
     for (const { reject } of this.#sends.splice(0)) {
       reject(Object.assign(
         new Deno.errors.Busy(

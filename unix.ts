@@ -397,9 +397,13 @@ export interface UnixDatagramDestination {
 }
 
 /**
- * A Unix datagram socket (SOCK_DGRAM, which Deno calls unixpacket). While its peer's queue is full, a
- * send waits. Such a send is not ended by `close()` in the system: it may still arrive, and its
- * descriptor is free when it did.
+ * A Unix datagram socket (SOCK_DGRAM, which Deno calls unixpacket).
+ *
+ * While its peer's queue is full, a send waits, and meanwhile the socket receives nothing: two sockets
+ * that fill each other's queues at once would wait for ever. Give sends a timeout, or each direction a
+ * pair of sockets of its own. A send that waits is not ended by an abort or `close()` in the system: it
+ * may still arrive, and until then those behind it wait too, and the descriptor is not free. It never
+ * keeps the process alive after `close()`.
  */
 export type UnixDatagramSocket = DatagramSocket<
   UnixDatagramAddr,
@@ -444,9 +448,10 @@ class UnixDatagramConn
         { code: "EDESTADDRREQ" },
       );
     }
-    return this.#last?.path === path
-      ? this.#last
-      : this.#last = { transport: "unixpacket", path: checkUnixPath(path) };
+    if (this.#last === undefined || this.#last.path !== path) {
+      this.#last = { transport: "unixpacket", path: checkUnixPath(path) };
+    }
+    return this.#last;
   }
 
   override close(): void {

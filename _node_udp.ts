@@ -10,7 +10,7 @@ import { errorCode } from "./errors.ts";
 import type { UdpAddr } from "./types.ts";
 import { joinHostPort } from "./addr.ts";
 import { closedResource, interrupted, MAX_DELAY } from "./_wait.ts";
-import { netGranted, openingError, systemError } from "./_open.ts";
+import { demandNet, openingError, systemError } from "./_open.ts";
 import type { NativeDatagrams } from "./_datagram.ts";
 import type { HostPort } from "./_destinations.ts";
 import {
@@ -62,20 +62,6 @@ interface Wanted {
   readonly reject: (error: unknown) => void;
 }
 
-/** Needs the net permission for a host: where it is missing, the user is asked as the runtime would. */
-export function demandNet(hostname: string, port: number): void {
-  const host = joinHostPort(hostname, port);
-  if (netGranted(host)) return;
-  if (Deno.permissions.requestSync({ name: "net", host }).state === "granted") {
-    return;
-  }
-  throw new Deno.errors.NotCapable(
-    `Requires net access to ${
-      JSON.stringify(host)
-    }, run again with the --allow-net flag`,
-  );
-}
-
 /** A UDP socket of `node:dgram`. */
 export class NodeUdp implements NativeDatagrams<HostPort> {
   readonly #socket: Socket;
@@ -116,7 +102,7 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
   ): NodeUdp {
     const { family, reuseAddress, ipv6Only } = options;
     // Where the permission is missing, binding would end the process.
-    demandNet(hostname, port);
+    demandNet(joinHostPort(hostname, port));
     const socket = createSocket({
       type: family === 4 ? "udp4" : "udp6",
       reuseAddr: reuseAddress,
@@ -239,7 +225,7 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
       return openingError("send to", to, error);
     }
     try {
-      demandNet(to.hostname, to.port);
+      demandNet(joinHostPort(to.hostname, to.port));
     } catch (missing) {
       return openingError("send to", to, missing);
     }

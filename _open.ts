@@ -150,8 +150,22 @@ export function netGranted(host?: string): boolean {
   return state === "granted";
 }
 
+/**
+ * Needs the net permission for a host, or a host and port: where it is missing, the user is asked as the
+ * runtime would ask, and what cannot be had is the error that the runtime would throw.
+ */
+export function demandNet(host: string): void {
+  if (netGranted(host)) return;
+  const { state } = Deno.permissions.requestSync({ name: "net", host });
+  if (state === "granted") return;
+  throw new Deno.errors.NotCapable(
+    `Requires net access to "${host}", run again with the --allow-net flag`,
+  );
+}
+
 /** The addresses that a name stands for, in the resolver's order. Needs a grant for the name. */
 export async function lookUp(hostname: string): Promise<string[]> {
+  demandNet(hostname);
   const { lookup } = await import("node:dns/promises");
   const found = await lookup(hostname, { all: true, verbatim: true });
   return [...new Set(found.map(({ address }) => address))];

@@ -53,7 +53,10 @@ export class UnixDatagrams implements NativeDatagrams<Deno.UnixAddr> {
   readonly #isOurs: () => boolean;
   readonly #token = crypto.getRandomValues(new Uint8Array(TOKEN_LENGTH));
   readonly #sends: Send[] = [];
-  #sending: Operation<number> | undefined;
+  /** The send under way, and who waits for it. */
+  #sending:
+    | { operation: Operation<number>; reject: Send["reject"] }
+    | undefined;
   #wanted: Wanted | undefined;
   /** The receive under way; one that was begun to keep the process alive cannot be let go of. */
   #receiving: Begun | undefined;
@@ -130,7 +133,7 @@ export class UnixDatagrams implements NativeDatagrams<Deno.UnixAddr> {
 
   #startSend({ data, to, resolve, reject }: Send): void {
     const operation = begin(() => this.#native.send(data, to));
-    this.#sending = operation;
+    this.#sending = { operation, reject };
     operation.promise.then((bytes) => {
       this.#sending = undefined;
       resolve(bytes);
@@ -194,9 +197,10 @@ export class UnixDatagrams implements NativeDatagrams<Deno.UnixAddr> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#native.close();
-    // The runtime does not cancel it.
-    this.#sending?.setRef(false);
     const error = interrupted("Socket");
+    // The runtime does not cancel it.
+    this.#sending?.operation.setRef(false);
+    this.#sending?.reject(error);
     for (const { reject } of this.#sends.splice(0)) reject(error);
     this.#wanted?.reject(error);
     this.#wanted = undefined;

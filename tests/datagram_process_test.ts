@@ -1,0 +1,232 @@
+/** What keeps a program with datagram sockets alive, what does not, and what it leaves open. */
+
+import { assertEquals } from "@std/assert";
+import { backends } from "./_datagrams.ts";
+import { hasAbstract } from "./_pairs.ts";
+import { runDeno, unstable } from "./_process.ts";
+
+/** Programs that make `a` and `b`. */
+const openers: Record<string, string> = {
+  ...Object.fromEntries(backends.map((backend) => [
+    `udp ${backend}`,
+    `
+const make = () => sockets.bindUdp({ hostname: "127.0.0.1", backend: "${backend}" });
+`,
+  ])),
+  ...(unstable && hasAbstract && {
+    unixgram: `
+const make = () => sockets.bindUnixDatagram({ path: "\\0" + crypto.randomUUID() });
+`,
+  }),
+};
+
+for (const [name, open] of Object.entries(openers)) {
+  const test = (what: string, body: string, said: string) =>
+    Deno.test(`${name}: ${what}`, async () => {
+      const { code, stdout, stderr } = await runDeno(
+        ["-A"],
+        `${open}
+const a = await make();
+const b = await make();
+const abort = new AbortController();
+const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
+const count = () => [...Deno.readDirSync("/proc/self/fd")].length;
+${body}`,
+      );
+      assertEquals({ code, stdout, stderr }, {
+        code: 0,
+        stdout: said,
+        stderr: "",
+      });
+    });
+
+  test(
+    "an open, idle socket does not keep it alive",
+    `console.log("finished");`,
+    "finished\n",
+  );
+
+  test(
+    "a receive keeps it alive until a datagram comes",
+    `
+setTimeout(() => a.send(new Uint8Array(3), b.addr), 30);
+const { data } = await b.receive();
+console.log(data.length);
+`,
+    "3\n",
+  );
+
+  test(
+    "a finished program with a kept receive exits by itself",
+    `
+b.receive({ signal: abort.signal }).catch(console.log);
+abort.abort("enough");
+a.timeout = 5;
+await a.receive().catch((error) => console.log(error.name));
+console.log("finished");
+`,
+    "enough\nTimeoutError\nfinished\n",
+  );
+
+  test(
+    "a kept receive that somebody waits for again keeps it alive",
+    `
+const receiving = b.receive({ signal: abort.signal });
+abort.abort("enough");
+await receiving.catch(console.log);
+for (let i = 0; i < 5; i++) await turn();
+setTimeout(() => a.send(new Uint8Array(3), b.addr), 30);
+console.log((await b.receive()).data.length);
+`,
+    "enough\n3\n",
+  );
+
+  test(
+    "a timed receive keeps it alive until its timeout",
+    `
+b.timeout = 20;
+await b.receive().catch((error) => console.log(error.name));
+`,
+    "TimeoutError\n",
+  );
+
+  test(
+    "unref() lets it end while receives wait, of every sort",
+    `
+b.receive().then(console.log, console.log);
+a.timeout = 1e6;
+a.receive().then(console.log, console.log);
+a.unref();
+b.unref();
+console.log("finished");
+`,
+    "finished\n",
+  );
+
+  test(
+    "unref() before a receive, ref() after it",
+    `
+b.unref();
+const receiving = b.receive();
+b.ref();
+setTimeout(() => a.send(new Uint8Array(3), b.addr), 30);
+console.log((await receiving).data.length);
+`,
+    "3\n",
+  );
+
+  test(
+    "an unref'd receive still receives",
+    `
+b.unref();
+const receiving = b.receive().then(({ data }) => console.log(data.length));
+setTimeout(() => {}, 100);
+setTimeout(() => a.send(new Uint8Array(3), b.addr), 10);
+`,
+    "3\n",
+  );
+
+  test(
+    "disposal with a kept receive is waited for",
+    `
+const receiving = b.receive({ signal: abort.signal });
+abort.abort("enough");
+await receiving.catch(console.log);
+await b[Symbol.asyncDispose]();
+console.log("disposed");
+`,
+    "enough\ndisposed\n",
+  );
+
+  Deno.test({
+    name: `${name}: no descriptor is left open`,
+    ignore: Deno.build.os !== "linux",
+    async fn() {
+      const { code, stdout, stderr } = await runDeno(
+        ["-A"],
+        `${open}
+const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
+const count = () => [...Deno.readDirSync("/proc/self/fd")].length;
+const round = async (i) => {
+  const a = await make();
+  const b = await make();
+  const abort = new AbortController();
+  const waits = { list: [], push(wait) { wait.catch(() => {}); this.list.push(wait); } };
+  if (i % 4 === 0) waits.push(b.receive());
+  if (i % 4 === 1) waits.push(b.receive({ signal: abort.signal }));
+  if (i % 4 === 2) {
+    const { port } = a.addr;
+    waits.push(sockets.bindUdp({ ...a.addr, multicastInterface: "10.9.9.9" }));
+    waits.push(sockets.bindUdp({ hostname: "192.0.2.1" }));
+    waits.push(sockets.connectUdp({ hostname: "localhost", port: 9, localHostname: "192.0.2.1" }));
+    waits.push(sockets.bindUdp({ hostname: "127.0.0.1", multicastInterface: "10.9.9.9" }));
+    const connecting = sockets.connectUdp({ hostname: "localhost", port: 9, signal: abort.signal });
+    waits.push(connecting);
+    waits.push(a.send(new Uint8Array(1), { path: "/nobody", hostname: "127.0.0.1", port: 0 }));
+  }
+  if (i % 4 === 3) {
+    await a.send(new Uint8Array(9), b.addr);
+    const receiving = b.receive();
+    await b.send(new Uint8Array(9), a.addr);
+    await receiving;
+  }
+  abort.abort("enough");
+  if (i % 2) await turn();
+  a.close();
+  if (i % 3) b.close();
+  await b[Symbol.asyncDispose]();
+  for (const wait of await Promise.allSettled(waits.list)) {
+    if (wait.status === "fulfilled") throw new Error("opened");
+  }
+};
+for (let i = 0; i < 8; i++) await round(i);
+for (let i = 0; i < 20; i++) await turn();
+const before = count();
+for (let i = 0; i < 100; i++) await round(i);
+for (let i = 0; i < 500 && count() > before; i++) await turn();
+const more = count() - before;
+// The runtime opens two of its own when it has run for a while.
+console.log(more <= 2 ? "no leak" : more + " more");
+`,
+      );
+      assertEquals({ code, stdout, stderr }, {
+        code: 0,
+        stdout: "no leak\n",
+        stderr: "",
+      });
+    },
+  });
+}
+
+Deno.test({
+  name: "unixgram: a send that waits never keeps a program alive after close()",
+  ignore: !unstable || !hasAbstract,
+  async fn() {
+    const { code, stdout, stderr } = await runDeno(
+      ["-A"],
+      `
+const path = "\\0" + crypto.randomUUID();
+// A peer that is there and never reads, in a process that outlives this one's work.
+const peer = await sockets.bindUnixDatagram({ path });
+const sender = await sockets.bindUnixDatagram();
+let sent = 0;
+const sending = (async () => {
+  for (;; sent++) await sender.send(new Uint8Array(1), { path });
+})().catch((error) => console.log(error.name));
+const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
+for (let last = -1; sent !== last;) {
+  last = sent;
+  for (let i = 0; i < 20; i++) await turn();
+}
+sender.close();
+await sending;
+console.log("closed", sent > 0);
+`,
+    );
+    assertEquals({ code, stdout, stderr }, {
+      code: 0,
+      stdout: "Interrupted\nclosed true\n",
+      stderr: "",
+    });
+  },
+});

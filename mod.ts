@@ -1,6 +1,6 @@
 /**
- * Berkeley sockets for Deno: TCP and Unix streams with timeouts that lose no bytes, writes that are
- * whole, half-close, accept loops that a peer cannot end, and errors that say what went wrong.
+ * Berkeley sockets for Deno: TCP, UDP and Unix sockets with timeouts that lose nothing, writes that are
+ * whole, half-close, loops that a peer cannot end, and errors that say what went wrong.
  *
  * @example A server and a client
  * ```ts

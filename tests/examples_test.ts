@@ -1,8 +1,10 @@
 /** The programs that newcomers run first, as they run them. */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
+import { bindUdp } from "../udp.ts";
+import { text } from "./_bytes.ts";
 import { canListen, hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
-import { type Ended, Program, startPython } from "./_process.ts";
+import { type Ended, Program, startPython, unstable } from "./_process.ts";
 
 const ROOT = decodeURIComponent(new URL("..", import.meta.url).pathname);
 
@@ -11,6 +13,7 @@ function start(flags: string[], name: string, ...args: string[]): Program {
     "run",
     "--no-prompt",
     "--quiet",
+    ...(unstable ? ["--unstable-net"] : []),
     ...flags,
     `${ROOT}examples/${name}.ts`,
     ...args,
@@ -45,12 +48,20 @@ function assertOneLine({ code, stdout, stderr }: Ended, line: RegExp): void {
 const kinds = [
   { transport: "tcp", address: "127.0.0.1:0", has: true },
   { transport: "tcp6", address: "[::1]:0", has: canListen("::1") },
+  { transport: "udp", address: "127.0.0.1:0", has: true },
+  { transport: "udp6", address: "[::1]:0", has: canListen("::1") },
   { transport: "unix", address: undefined, has: hasUnix },
   {
     transport: "unix",
     address: `@${crypto.randomUUID()}`,
     has: hasAbstract,
   },
+  {
+    transport: "unixgram",
+    address: `@${crypto.randomUUID()}`,
+    has: hasAbstract && unstable,
+  },
+  { transport: "unixgram", address: undefined, has: hasUnix && unstable },
 ];
 
 for (const { transport, address, has } of kinds) {
@@ -59,7 +70,8 @@ for (const { transport, address, has } of kinds) {
     ignore: !has,
     async fn() {
       await using temp = await tempPath();
-      const flags = transport === "unix" && address === undefined
+      const isFile = transport.startsWith("unix") && address === undefined;
+      const flags = isFile
         ? [
           "--allow-net",
           `--allow-read=${temp.path}`,
@@ -96,7 +108,7 @@ for (const { transport, address, has } of kinds) {
       if (Deno.build.os !== "windows") {
         server.kill("SIGTERM");
         assertEquals((await server.ended()).code, 0);
-        if (transport === "unix" && address === undefined) {
+        if (isFile) {
           assertEquals(
             [...Deno.readDirSync(temp.path.slice(0, -2))],
             [],
@@ -138,6 +150,9 @@ Deno.test("--help says how, for everybody", async () => {
     for (const flag of ["--help", "-h"]) {
       const { code, stdout, stderr } = await run([], name, flag);
       assertMatch(stdout, /^Echo .*\n\nUsage: echo_/);
+      for (const transport of ["tcp", "udp6", "unixgram"]) {
+        assertMatch(stdout, new RegExp(transport));
+      }
       assertEquals([code, stderr], [0, ""]);
     }
   }
@@ -165,6 +180,9 @@ Deno.test("what goes wrong is one clear line", async () => {
       [["tcp", "a b:80"], /^error: Invalid host/],
       [["tcp", "unix:x"], /^error: Invalid address: .* not one of TCP/],
       [["tcp6", "127.0.0.1:80"], /^error: Invalid address: .* not one of IPv6/],
+      [["udp", "tcp://[::1]:80"], /^error: Invalid address: .* not one of UDP/],
+      [["udp6", "127.0.0.1:80"], /^error: Invalid address: .* not one of IPv6/],
+      [["unixgram", "@"], /^error: Invalid path/],
       [["unix", "@"], /^error: Invalid path/],
       [["unix", "x".repeat(200)], /^error: Invalid path: expected at most/],
       [["udp9"], /^error: unknown transport udp9/],
@@ -185,31 +203,87 @@ Deno.test("what goes wrong is one clear line", async () => {
   );
 });
 
+/** What the demo must show: the transports, and an address of each. */
+function assertDemo({ code, stdout, stderr }: Ended, unix: RegExp): void {
+  assertEquals([code, stderr], [0, ""]);
+  const rows = stdout.trimEnd().split("\n");
+  const head = rows.findIndex((row) => row.startsWith("transport"));
+  assertMatch(rows[head]!, /^transport +address +bytes +round trip$/);
+  const shown = rows.slice(head + 1).map((row) => row.split(/ {2,}/));
+  for (const [transport, address, bytes, trip] of shown) {
+    assertMatch(
+      address!,
+      transport!.startsWith("unix")
+        ? unix
+        : /^(tcp|udp):\/\/(127\.0\.0\.1|\[::1\]):\d+$/,
+    );
+    assertEquals(bytes, "8,401,408");
+    assertMatch(trip!, /^[1-9]\d* µs$/);
+  }
+  const six = canListen("::1");
+  assertEquals(shown.map(([transport]) => transport), [
+    "tcp",
+    ...(six ? ["tcp6"] : []),
+    "unix",
+    "udp",
+    ...(six ? ["udp6"] : []),
+    ...(unstable ? ["unixgram"] : []),
+  ]);
+  assertEquals(
+    rows.slice(0, head).some((row) => row.includes("--unstable-net")),
+    !unstable,
+  );
+}
+
 Deno.test({
   name: "the demo shows every transport, with the grants of its task",
   ignore: !hasUnix,
   async fn() {
     await using temp = await tempPath();
-    const { code, stdout, stderr } = await run(
-      [
-        "--allow-net",
-        `--allow-read=${temp.path}`,
-        `--allow-write=${temp.path}`,
-      ],
-      "demo",
-      temp.path,
+    const paths = `${temp.path},${temp.path}.client`;
+    assertDemo(
+      await run(
+        ["--allow-net", `--allow-read=${paths}`, `--allow-write=${paths}`],
+        "demo",
+        temp.path,
+      ),
+      /^unix(gram)?:\/.+$/,
     );
-    assertEquals([code, stderr], [0, ""]);
-    const rows = stdout.trimEnd().split("\n");
-    assertMatch(rows[0]!, /^transport +address +bytes +round trip$/);
-    const shown = rows.slice(1).map((row) => row.split(/ {2,}/));
-    for (const [, address, bytes, trip] of shown) {
-      assertMatch(address!, /^(tcp:\/\/(127\.0\.0\.1|\[::1\]):\d+|unix:\/.+)$/);
-      assertEquals(bytes, "8,401,408");
-      assertMatch(trip!, /^[1-9]\d* µs$/);
+  },
+});
+
+Deno.test({
+  name: "the demo shows every transport with --allow-net alone",
+  ignore: !hasAbstract,
+  async fn() {
+    assertDemo(await run(["--allow-net"], "demo"), /^unix(gram)?:@demo-.+$/);
+  },
+});
+
+Deno.test("an echo that does not come is one clear line", async () => {
+  await using silent = await bindUdp({ hostname: "127.0.0.1" });
+  assertOneLine(
+    await run(
+      ["--allow-net"],
+      "echo_client",
+      "udp",
+      `127.0.0.1:${silent.addr.port}`,
+      "hello",
+    ),
+    /^error: no echo after 3 tries$/m,
+  );
+  assertEquals(text((await silent.receive()).data), "hello\n");
+});
+
+Deno.test({
+  name: "unixgram without the flag is one clear line",
+  ignore: unstable,
+  async fn() {
+    for (const name of ["echo_server", "echo_client"]) {
+      assertOneLine(
+        await run(["--allow-net"], name, "unixgram", "@x"),
+        /^error: .*--unstable-net/,
+      );
     }
-    const transports = shown.map(([transport]) => transport);
-    assert(transports.includes("tcp") && transports.includes("unix"));
-    assertEquals(transports.includes("tcp6"), canListen("::1"));
   },
 });

@@ -1,4 +1,4 @@
-/** UDP in one process, both ends of the same make. */
+/** UDP in one process, both ends of the same make. The runtime's own sockets need --unstable-net. */
 
 import { bindUdp, type UdpSocket } from "../udp.ts";
 

@@ -17,6 +17,16 @@ import {
   rawEnds,
   sends,
 } from "./_echo.ts";
+import {
+  echoDatagrams,
+  ourPairs,
+  raw as rawReceive,
+  rawPairs,
+  rawReused,
+  receive,
+  receiveInto,
+  sendMany,
+} from "./_datagrams.ts";
 import { format, inChild, median, sideBySide, type Work } from "./_rounds.ts";
 
 const args = parseArgs(Deno.args, { string: ["rounds", "only"] });
@@ -144,6 +154,36 @@ await echoes(
   "writeAll",
   large,
 );
+
+if (only === "" || only.startsWith("udp")) {
+  const base = rawPairs(16);
+  const ours = await ourPairs(16);
+  const rounds = 1500;
+  await compare(
+    "udp echo 64 B x 16, receiveInto",
+    0.96,
+    "round trips/s",
+    () => echoDatagrams(base, rawReused, 64, rounds),
+    () => echoDatagrams(ours, receiveInto, 64, rounds),
+  );
+  await compare(
+    "udp echo 64 B x 16, receive",
+    1.5,
+    "round trips/s",
+    () => echoDatagrams(base, rawReceive, 64, rounds),
+    () => echoDatagrams(ours, receive, 64, rounds),
+  );
+  const { port } = ours.sockets[0]!.addr;
+  await compare(
+    "udp send to localhost",
+    4,
+    "datagrams/s",
+    () => sendMany(base.sockets[0]!, "localhost", port, 3000),
+    () => sendMany(ours.sockets[1]!, "localhost", port, 3000),
+  );
+  base.close();
+  ours.close();
+}
 
 const readAllInChild = (make: string) => () =>
   inChild(new URL("./_read_all.ts", import.meta.url), make);

@@ -15,5 +15,7 @@ export function takeBuffer(size: number): Uint8Array<ArrayBuffer> {
 /** Gives a buffer back that nothing is being read into. */
 export function giveBuffer(buffer: Uint8Array<ArrayBuffer>): void {
   const held = free[31 - Math.clz32(buffer.length)] ??= [];
-  if (held.length < Math.min(64, MAX_HELD / buffer.length)) held.push(buffer);
+  if (held.length < Math.min(64, Math.floor(MAX_HELD / buffer.length))) {
+    held.push(buffer);
+  }
 }

@@ -24,10 +24,17 @@ import {
   WaitQueue,
 } from "./_wait.ts";
 
+/** Someone who waits for a send and may leave before its end. */
+export interface Caller {
+  /** Told when that happens. */
+  onLeave?: () => void;
+}
+
 /** What is needed below: a `Deno.DatagramConn`, or what looks like one. `R` is its kind of address. */
 export interface NativeDatagrams<R> {
   receive(p: Uint8Array): Promise<[Uint8Array, R]>;
-  send(p: Uint8Array, to: R): Promise<number>;
+  /** Who calls may be told of by those who let sends wait. */
+  send(p: Uint8Array, to: R, caller?: Caller): Promise<number>;
   close(): void;
   ref(): void;
   unref(): void;
@@ -76,7 +83,7 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
   readonly #keeper: Keeper<Received<R>>;
   /** Our own buffer, while a receive needs one. */
   #buffer: Uint8Array<ArrayBuffer> | undefined;
-  #sends: WaitQueue<number, void> | undefined;
+  #sends: WaitQueue<number, Caller> | undefined;
   #idle: PromiseWithResolvers<void> | undefined;
   #wantsRef = true;
   #hasRef = true;
@@ -162,29 +169,49 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
   }
 
   #receiveStraight(target: Target): Promise<Result<A>> {
+    const buffer = this.#bufferFor(target);
     this.#slow = true;
     this.#straight = true;
     this.#target = target;
-    const direct = target !== undefined && target.length >= this.#sizes.direct;
-    return this.native.receive(direct ? target : this.#ownBuffer())
+    return this.native.receive(buffer)
       .then(this.#onReceived, this.#onReceiveError);
   }
 
+  /** The caller's buffer, if nothing can be cut off unseen there, or ours. */
+  #bufferFor(target: Target): Uint8Array {
+    const { direct, own } = this.#sizes;
+    if (target === undefined || target.length < direct) {
+      return this.#ownBuffer();
+    }
+    return target.length > own ? target.subarray(0, own) : target;
+  }
+
   #onReceived = (received: Received<R>): Result<A> | Promise<Result<A>> => {
-    const target = this.#target;
-    if (!this.admits(received[1])) return this.#receiveStraight(target);
-    const result = this.#deliver(received, target);
+    if (!this.admits(received[1])) return this.#receiveAgain();
+    const result = this.#deliver(received, this.#target);
     this.#endStraight();
     return result;
   };
 
   #onReceiveError = (error: unknown): Promise<Result<A>> => {
-    if (isNoise(error) && !this.#closed) {
-      return this.#receiveStraight(this.#target);
-    }
+    if (isNoise(error) && !this.#closed) return this.#receiveAgain();
     this.#endStraight();
     throw error;
   };
+
+  /**
+   * What came was nobody's. The caller waits in the queue from now on, as its first: a chain of promises
+   * would grow with each datagram that is none.
+   */
+  #receiveAgain(): Promise<Result<A>> {
+    if (this.#closed) {
+      this.#endStraight();
+      throw interrupted("Socket");
+    }
+    const received = this.#receives.addFirst(this.#target);
+    this.#endStraight();
+    return received;
+  }
 
   /** A straight receive is over: those behind it are next. */
   #endStraight(): void {
@@ -210,16 +237,13 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
       this.#bytesReceived += data.length;
       return { data, addr, truncated };
     }
-    if (view.buffer === target.buffer) {
-      this.#bytesReceived += n;
-      // A full buffer that is larger than the largest datagram tells nothing but that it is full.
-      return { bytes: n, addr, truncated: n > largest && n === target.length };
-    }
     // None if the caller has transferred its buffer away.
-    const bytes = Math.min(n, target.length);
-    if (bytes > 0) target.set(bytes === n ? view : view.subarray(0, bytes));
+    const bytes = Math.min(n, target.length, largest);
+    if (view.buffer !== target.buffer && bytes > 0) {
+      target.set(bytes === n ? view : view.subarray(0, bytes));
+    }
     this.#bytesReceived += bytes;
-    return { bytes, addr, truncated: bytes < n || n > largest };
+    return { bytes, addr, truncated: bytes < n };
   }
 
   // Not async, and yet it never throws: what is wrong comes with the promise.
@@ -329,15 +353,19 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
     to: R | Promise<R>,
     signal: AbortSignal | undefined,
   ): Promise<number> {
-    const sends = this.#sends ??= new WaitQueue("Send", this.#timer);
-    const sent = sends.add(undefined, this.#timeout, signal);
+    const sends = this.#sends ??= new WaitQueue(
+      "Send",
+      this.#timer,
+      ({ payload }) => payload.onLeave?.(),
+    );
+    const sent = sends.add({}, this.#timeout, signal);
     this.#sendFor(sends, sends.tail!, data, to);
     return sent;
   }
 
   async #sendFor(
-    sends: WaitQueue<number, void>,
-    waiter: Waiter<void>,
+    sends: WaitQueue<number, Caller>,
+    waiter: Waiter<Caller>,
     data: Uint8Array,
     to: R | Promise<R>,
   ): Promise<void> {
@@ -345,7 +373,8 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
       const native = to instanceof Promise ? await to : to;
       // Whoever has left, or been told that the socket is closed, sends nothing any more.
       if (!sends.has(waiter)) return;
-      sends.resolve(this.#onSent(await this.native.send(data, native)), waiter);
+      const sent = await this.native.send(data, native, waiter.payload);
+      sends.resolve(this.#onSent(sent), waiter);
     } catch (error) {
       sends.reject(error, waiter);
     }

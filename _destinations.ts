@@ -1,8 +1,8 @@
 /** Where UDP datagrams go: destinations are checked once, and names are looked up once. */
 
 import type { UdpAddr } from "./types.ts";
-import { isIPv4, isIPv6, unmapIPv4 } from "./addr.ts";
-import { checkInteger, checkOptions } from "./_check.ts";
+import { type HostPort, isIPv4, isIPv6, unmapIPv4 } from "./addr.ts";
+import { checkInteger, show } from "./_check.ts";
 import { checkHostname } from "./_host.ts";
 import {
   lookUp,
@@ -11,12 +11,6 @@ import {
   resolveHost,
   systemError,
 } from "./_open.ts";
-
-/** Where a datagram goes, as callers say it. */
-export interface HostPort {
-  readonly hostname: string;
-  readonly port: number;
-}
 
 /** The largest payload: 65,535 less the headers (RFC 768; IPv4's 20 bytes count there too, RFC 791). */
 export const LARGEST = { 4: 65507, 6: 65527 } as const;
@@ -40,7 +34,11 @@ export function udpAddr({ hostname, port }: HostPort): UdpAddr {
 
 /** Checks a destination and gives its host without brackets. */
 export function checkDestination(addr: unknown): string {
-  checkOptions(addr, "send");
+  if (typeof addr !== "object" || addr === null) {
+    throw new TypeError(
+      `Invalid address: expected a hostname and a port, got ${show(addr)}`,
+    );
+  }
   const { hostname, port } = addr as HostPort;
   checkInteger(port, "port", 1, 65535);
   return checkHostname(hostname);

@@ -3,7 +3,7 @@
 import { AddressSyntaxError } from "./errors.ts";
 import { checkBoolean, checkInteger, checkOptions, show } from "./_check.ts";
 import { ipBytes, ipv4Bytes, splitZone } from "./_host.ts";
-import { netGranted, notSupported, systemError } from "./_open.ts";
+import { notSupported, systemError } from "./_open.ts";
 
 /** How a group is joined, as callers say it. */
 export interface JoinOptions {
@@ -127,14 +127,13 @@ export function noInterface({ group, on = "any" }: Join): Error {
   );
 }
 
-/** Whether there is an interface of a name; without the grants to find out, it is taken for true. */
+/** Whether there is an interface of a name. Needs a net grant, for any link-local address by it. */
 export function hasInterface(name: string): boolean {
-  const hostname = `fe80::1%${name}`;
-  if (!netGranted(`[${hostname}]:0`) && !netGranted()) return true;
   try {
-    Deno.listen({ hostname, port: 0 }).close();
+    Deno.listen({ hostname: `fe80::1%${name}`, port: 0 }).close();
     return true;
   } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
     // Nobody has this address; but the interface is looked for first.
     return error instanceof Deno.errors.AddrNotAvailable;
   }
@@ -169,18 +168,24 @@ export async function joinNative(
   try {
     if (family === 4) {
       const membership = await native.joinMulticastV4(group, on ?? "0.0.0.0");
-      if (loopback !== undefined) await membership.setLoopback(loopback);
       if (ttl !== undefined) await membership.setTTL(ttl);
-      return () => membership.leave();
+      return await settle(membership, loopback);
     }
     const index = on === undefined ? 0 : indexOf(on);
     if (index === undefined) throw noInterface(join);
-    const membership = await native.joinMulticastV6(group, index);
-    if (loopback !== undefined) await membership.setLoopback(loopback);
-    return () => membership.leave();
+    return await settle(await native.joinMulticastV6(group, index), loopback);
   } catch (error) {
     throw /\(os error 19\)$/.test((error as Error).message)
       ? noInterface(join)
       : error;
   }
+}
+
+/** Sets the last of what was asked for. */
+async function settle(
+  membership: Deno.MulticastV6Membership,
+  loopback: boolean | undefined,
+): Promise<Leave> {
+  if (loopback !== undefined) await membership.setLoopback(loopback);
+  return () => membership.leave();
 }

@@ -8,11 +8,10 @@
 import type { Socket, SocketOptions } from "node:dgram";
 import { errorCode } from "./errors.ts";
 import type { UdpAddr } from "./types.ts";
-import { joinHostPort } from "./addr.ts";
+import { type HostPort, joinHostPort } from "./addr.ts";
 import { closedResource, interrupted, MAX_DELAY } from "./_wait.ts";
 import { demandNet, openingError, systemError } from "./_open.ts";
 import type { NativeDatagrams } from "./_datagram.ts";
-import type { HostPort } from "./_destinations.ts";
 import {
   hasInterface,
   type Join,
@@ -254,6 +253,8 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
       ? join.on
       : zoneOf(join);
     const socket = this.#socket;
+    if (loopback !== undefined) socket.setMulticastLoopback(loopback);
+    if (ttl !== undefined) socket.setMulticastTTL(ttl);
     try {
       if (source === undefined) socket.addMembership(group, on);
       else socket.addSourceSpecificMembership(source, group, on);
@@ -267,8 +268,6 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
         )
         : noInterface(join);
     }
-    if (loopback !== undefined) socket.setMulticastLoopback(loopback);
-    if (ttl !== undefined) socket.setMulticastTTL(ttl);
     return () => {
       if (source === undefined) socket.dropMembership(group, on);
       else socket.dropSourceSpecificMembership(source, group, on);

@@ -40,6 +40,8 @@ function findCore(): Core | undefined {
 
 let core: Core | null | undefined;
 
+const errors: { prepareStackTrace?: unknown; stackTraceLimit: number } = Error;
+
 /** One operation under way. */
 export interface Operation<T> {
   readonly promise: Promise<T>;
@@ -57,12 +59,18 @@ export function begin<T>(start: () => Promise<T>): Operation<T> {
   const { promiseIdSymbol, refOpPromise, unrefOpPromise } = core;
   let promise: Promise<T>;
   let ids: string[];
+  // A trace holds the stack, which takes time to write, and may be written by somebody else's code.
+  const { prepareStackTrace, stackTraceLimit } = errors;
+  errors.prepareStackTrace = undefined;
+  errors.stackTraceLimit = 0;
   core.setLeakTracingEnabled(true);
   try {
     promise = start();
     ids = [...core.getAllLeakTraces().values()];
   } finally {
     core.setLeakTracingEnabled(false);
+    errors.prepareStackTrace = prepareStackTrace;
+    errors.stackTraceLimit = stackTraceLimit;
   }
   // None: it has ended already.
   const id = Number(ids[0]);

@@ -37,8 +37,6 @@ export interface Bound<L> {
   readonly native: L;
   /** Removes the path, if it is still ours. To be called before the native close. */
   release(): void;
-  /** Whether the path is still ours. */
-  isOurs(): boolean;
 }
 
 const inUse = (message: string) =>
@@ -72,7 +70,7 @@ function besides(path: string): string {
 }
 
 /** Removes a file that may be gone already. */
-function removeIfThere(path: string): void {
+export function removeIfThere(path: string): void {
   try {
     Deno.removeSync(path);
   } catch (error) {
@@ -217,28 +215,20 @@ function onUnload(): void {
 }
 
 /** Sees to it that a path is removed at the end, once, if it is still ours. */
-function own<L>(native: L, path: string, id: FileId): Bound<L> {
-  const isOurs = () => {
-    try {
-      const now = fileAt(path);
-      return now !== undefined && sameFile(id, now);
-    } catch {
-      // The folder is closed to us.
-      return false;
-    }
-  };
+function own(path: string, id: FileId): () => void {
   const release = () => {
     if (!ours.delete(release)) return;
     if (ours.size === 0) removeEventListener("unload", onUnload);
     try {
-      if (isOurs()) Deno.removeSync(path);
+      const now = fileAt(path);
+      if (now !== undefined && sameFile(id, now)) Deno.removeSync(path);
     } catch {
-      // The folder is read-only to us: there is nothing that we could remove.
+      // The folder is gone or closed to us: there is nothing that we could remove.
     }
   };
   if (ours.size === 0) addEventListener("unload", onUnload);
   ours.add(release);
-  return { native, release, isOurs };
+  return release;
 }
 
 /**
@@ -253,7 +243,7 @@ export async function bindFile<L extends { close(): void }>(
   { mode, unlink }: BindFileOptions,
   listen: (path: string) => L,
 ): Promise<Bound<L>> {
-  if (isAbstract(path)) return bindAbstract(path, listen);
+  if (isAbstract(path)) return { native: listen(path), release: () => {} };
   const name = besides(path);
   if (!canBind(name)) {
     await clearPath(path, unlink);
@@ -262,18 +252,18 @@ export async function bindFile<L extends { close(): void }>(
   // Bound before a stale file is removed, ours cannot get that file's number, by which a slow starter
   // would take it for the stale one.
   const native = listen(name);
-  let bound: Bound<L> | undefined;
+  let release: (() => void) | undefined;
   try {
     if (mode !== undefined) Deno.chmodSync(name, mode);
     const id = Deno.lstatSync(name);
     await clearPath(path, unlink);
     if (tryLink(name, path)) {
-      bound = own(native, absolute(path), id);
+      release = own(absolute(path), id);
       Deno.removeSync(name);
-      return bound;
+      return { native, release };
     }
   } catch (error) {
-    bound?.release();
+    release?.();
     native.close();
     throw error;
   }
@@ -294,26 +284,59 @@ function tryLink(name: string, path: string): boolean {
   }
 }
 
+/** A datagram socket that was bound to a path twice. */
+export interface BoundTwice<L> {
+  /** The one that was bound first. Nothing can reach it but by {@linkcode BoundTwice.aside}. */
+  readonly first: L;
+  /** The one that the path leads to. */
+  readonly second: L;
+  /** A name that still leads to the first, to be removed; `undefined` where the grants forbid one. */
+  readonly aside: string | undefined;
+  /** Removes the path, if it is still ours. To be called before the native close. */
+  release(): void;
+}
+
 /**
- * Binds a datagram socket to a path or an abstract name. Its kernel-side name is where answers go to,
- * so there can be no second one.
+ * Binds two datagram sockets to one path, which is the kernel-side name of both. The name is where
+ * answers go to, so it has to be the path itself.
  */
-export async function bindName<L extends { close(): void }>(
+export async function bindTwice<L extends { close(): void }>(
   path: string,
   { mode, unlink }: BindFileOptions,
   bind: (path: string) => L,
-): Promise<Bound<L>> {
-  if (isAbstract(path)) return bindAbstract(path, bind);
+): Promise<BoundTwice<L>> {
   await clearPath(path, unlink);
-  return bindDirectly(path, mode, bind);
+  const name = absolute(besides(path));
+  const aside = canBind(name) ? name : undefined;
+  const first = bind(path);
+  let second: L | undefined;
+  let release: (() => void) | undefined;
+  try {
+    giveUpPath(path, aside);
+    second = bind(path);
+    release = own(absolute(path), Deno.lstatSync(path));
+    if (mode !== undefined) Deno.chmodSync(path, mode);
+    return { first, second, aside, release };
+  } catch (error) {
+    release?.();
+    second?.close();
+    first.close();
+    if (aside !== undefined) removeIfThere(aside);
+    throw error;
+  }
 }
 
-/** Binds an abstract name: it is nobody else's while the socket is there. */
-function bindAbstract<L>(path: string, bind: (path: string) => L): Bound<L> {
-  return { native: bind(path), release: () => {}, isOurs: () => true };
+/** Takes a file that was just made from its path: to another name, or away. */
+function giveUpPath(path: string, aside: string | undefined): void {
+  if (aside === undefined) return Deno.removeSync(path);
+  const made = Deno.lstatSync(path);
+  Deno.renameSync(path, aside);
+  if (sameFile(made, Deno.lstatSync(aside))) return;
+  putBack(aside, path);
+  throw justStarted();
 }
 
-/** Binds the path itself. Deno removes a stream's at the end, whatever is there by then. */
+/** Binds the path itself. Deno removes it at the end, whatever is there by then. */
 function bindDirectly<L extends { close(): void }>(
   path: string,
   mode: number | undefined,
@@ -322,7 +345,7 @@ function bindDirectly<L extends { close(): void }>(
   const native = listen(path);
   try {
     if (mode !== undefined) Deno.chmodSync(path, mode);
-    return own(native, absolute(path), Deno.lstatSync(path));
+    return { native, release: own(absolute(path), Deno.lstatSync(path)) };
   } catch (error) {
     native.close();
     throw error;

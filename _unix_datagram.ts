@@ -2,25 +2,27 @@
  * The runtime's Unix datagram sockets, made full-duplex.
  *
  * Such a socket does one thing at a time: while a receive waits, every send is refused, and while a
- * send waits for room, every receive. So sends stand in a queue, and a receive in their way is taken
- * back: a datagram that only we can know is sent to our own name, which ends it. It is received again
- * when the sends are done.
+ * send waits for room, every receive. So a socket with a path is two below, which were bound to that
+ * path one after the other: both have the name, and what is sent to it reaches the second. An abstract
+ * name is there once only. There a receive that is in a send's way is taken back: a datagram that only
+ * we can know is sent to our own name, which ends it, and it is begun again when the sends are done.
  */
 
 import type { UnixDatagramAddr } from "./types.ts";
 import { interrupted } from "./_wait.ts";
 import { notSupported, openingError } from "./_open.ts";
 import { begin, type Operation } from "./_operation.ts";
-import type { NativeDatagrams } from "./_datagram.ts";
+import type { Caller, NativeDatagrams } from "./_datagram.ts";
 
 type Received = [Uint8Array, Deno.UnixAddr];
 
-/** A send that waits for its turn. */
+/** A send that waits for its turn, or has it. */
 interface Send {
   readonly data: Uint8Array;
   readonly to: Deno.UnixAddr;
   readonly resolve: (bytes: number) => void;
   readonly reject: (error: unknown) => void;
+  hasLeft: boolean;
 }
 
 /** Someone who waits for a datagram. */
@@ -30,12 +32,28 @@ interface Wanted {
   readonly reject: (error: unknown) => void;
 }
 
-/** An operation that may have been begun without its number being found out. */
-type Begun =
-  & Pick<Operation<Received>, "promise">
-  & Partial<Operation<Received>>;
+/** What ends a receive of ours. No socket of this process hands it out. */
+const TOKEN = crypto.getRandomValues(new Uint8Array(32));
 
-const TOKEN_LENGTH = 32;
+/** Whether a datagram is our own that ends a receive. */
+function isToken([data, { path }]: Received): boolean {
+  return path === null && data.length === TOKEN.length &&
+    data.every((byte, i) => byte === TOKEN[i]);
+}
+
+/** Sends the token to a name. It keeps nothing alive: somebody waits for what it ends. */
+async function sendToken(path: string): Promise<void> {
+  const sender = bindUnnamed();
+  try {
+    const operation = begin(() =>
+      sender.send(TOKEN, { transport: "unixpacket", path })
+    );
+    operation.setRef(false);
+    await operation.promise;
+  } finally {
+    sender.close();
+  }
+}
 
 /** A socket without a name of its own: it can send, and nobody can answer. It needs no permission. */
 export function bindUnnamed(): Deno.DatagramConn {
@@ -45,83 +63,141 @@ export function bindUnnamed(): Deno.DatagramConn {
   });
 }
 
-/** A Unix datagram socket of the runtime's. */
+/**
+ * What has come to a socket whose name is another one's by now. Nothing else can come. It is closed if
+ * it cannot be found out.
+ *
+ * @param native The socket.
+ * @param path A name by which it can still be reached.
+ * @param size The length of the largest datagram, and one.
+ */
+export async function drain(
+  native: Deno.DatagramConn,
+  path: string,
+  size: number,
+): Promise<Received[]> {
+  const came: Received[] = [];
+  const buffer = new Uint8Array(size);
+  const sending = sendToken(path);
+  // Where it cannot be sent, the receive below would have no end.
+  sending.catch(() => native.close());
+  for (;;) {
+    try {
+      const received = await native.receive(buffer) as Received;
+      if (isToken(received)) break;
+      came.push([received[0].slice(), received[1]]);
+    } catch (error) {
+      // A sender whose path is no text.
+      if (!(error instanceof Deno.errors.InvalidData)) break;
+    }
+  }
+  await sending;
+  return came;
+}
+
+/** What a Unix datagram socket is made of. */
+export interface UnixDatagramParts {
+  readonly sender: Deno.DatagramConn;
+  /** The sender itself, where there is one socket only; `undefined` for one without a name. */
+  readonly receiver: Deno.DatagramConn | undefined;
+  /** What came before the receiver was there. */
+  readonly early: Received[];
+}
+
+/** A Unix datagram socket over one or two of the runtime's. */
 export class UnixDatagrams implements NativeDatagrams<Deno.UnixAddr> {
-  readonly #native: Deno.DatagramConn;
-  readonly #isNamed: boolean;
-  /** Whether datagrams to our name come here: its file may be gone, or somebody else's. */
-  readonly #isOurs: () => boolean;
-  readonly #token = crypto.getRandomValues(new Uint8Array(TOKEN_LENGTH));
-  readonly #sends: Send[] = [];
-  /** The send under way, and who waits for it. */
-  #sending:
-    | { operation: Operation<number>; reject: Send["reject"] }
-    | undefined;
+  readonly #sender: Deno.DatagramConn;
+  readonly #receiver: Deno.DatagramConn | undefined;
+  readonly #early: Received[];
+  readonly #isShared: boolean;
+  #sends: Send[] = [];
+  #sending: { send: Send; operation: Operation<number> } | undefined;
   #wanted: Wanted | undefined;
-  /** The receive under way; one that was begun to keep the process alive cannot be let go of. */
-  #receiving: Begun | undefined;
-  #isTakingBack = false;
+  #receiving: Operation<Received> | undefined;
+  #takingBack: Promise<void> | undefined;
   #isClosed = false;
   #wantsRef = true;
 
-  constructor(
-    native: Deno.DatagramConn,
-    isNamed: boolean,
-    isOurs: () => boolean,
-  ) {
-    this.#native = native;
-    this.#isNamed = isNamed;
-    this.#isOurs = isOurs;
+  constructor({ sender, receiver, early }: UnixDatagramParts) {
+    this.#sender = sender;
+    this.#receiver = receiver;
+    this.#early = early;
+    this.#isShared = sender === receiver;
   }
 
   receive(p: Uint8Array): Promise<Received> {
-    if (!this.#isNamed) {
+    if (this.#receiver === undefined) {
       return Promise.reject(notSupported(
         "Cannot receive on a socket without a name: nobody can send to it; bind it to a path",
       ));
     }
+    const early = this.#early.shift();
+    if (early !== undefined) return Promise.resolve(early);
     return new Promise((resolve, reject) => {
       this.#wanted = { p, resolve, reject };
       this.#step();
     });
   }
 
-  send(data: Uint8Array, to: Deno.UnixAddr): Promise<number> {
+  send(
+    data: Uint8Array,
+    to: Deno.UnixAddr,
+    caller?: Caller,
+  ): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#sends.push({ data, to, resolve, reject });
+      const send: Send = { data, to, resolve, reject, hasLeft: false };
+      if (caller !== undefined) caller.onLeave = () => this.#leave(send);
+      this.#sends.push(send);
       this.#step();
+      this.#updateSendRef();
     });
+  }
+
+  /** A send that nobody waits for any more is not begun, and keeps nothing alive. */
+  #leave(send: Send): void {
+    send.hasLeft = true;
+    this.#sends = this.#sends.filter((other) => other !== send);
+    this.#updateSendRef();
+  }
+
+  /** A send under way keeps the process alive for its caller, and for those behind it. */
+  #updateSendRef(): void {
+    this.#sending?.operation.setRef(
+      !this.#isClosed &&
+        (!this.#sending.send.hasLeft || this.#sends.length > 0),
+    );
   }
 
   /** Starts what can be started. */
   #step(): void {
-    if (this.#isClosed || this.#sending !== undefined) return;
-    if (this.#sends.length > 0) {
-      if (this.#receiving === undefined) this.#startSend(this.#sends.shift()!);
-      else {
+    if (this.#isClosed) return;
+    if (this.#sending === undefined && this.#sends.length > 0) {
+      if (this.#isShared && this.#receiving !== undefined) {
         // Somebody waits for the send, and the send waits for this.
-        this.#receiving.setRef?.(true);
-        if (!this.#isTakingBack) this.#takeBack();
+        this.#receiving.setRef(true);
+        this.#takingBack ??= this.#takeBack();
+        return;
       }
-    } else if (this.#wanted !== undefined && this.#receiving === undefined) {
+      this.#startSend(this.#sends.shift()!);
+    }
+    if (this.#isShared && this.#sending !== undefined) return;
+    if (this.#wanted !== undefined && this.#receiving === undefined) {
       this.#startReceive(this.#wanted);
     }
   }
 
   #startReceive(wanted: Wanted): void {
-    const start = () => this.#native.receive(wanted.p) as Promise<Received>;
-    // To find out an operation's number costs more than a receive.
-    const operation: Begun = this.#wantsRef
-      ? { promise: start() }
-      : begin(start);
+    const operation = begin(() =>
+      this.#receiver!.receive(wanted.p) as Promise<Received>
+    );
     this.#receiving = operation;
-    operation.setRef?.(this.#wantsRef);
+    operation.setRef(this.#wantsRef);
     operation.promise.then((received) => {
       this.#receiving = undefined;
-      if (!this.#isToken(received)) {
+      if (!isToken(received)) {
         this.#wanted = undefined;
         wanted.resolve(received);
-      }
+      } else if (this.#isClosed) wanted.reject(interrupted("Socket"));
       this.#step();
     }, (error) => {
       this.#receiving = undefined;
@@ -131,51 +207,40 @@ export class UnixDatagrams implements NativeDatagrams<Deno.UnixAddr> {
     });
   }
 
-  #startSend({ data, to, resolve, reject }: Send): void {
-    const operation = begin(() => this.#native.send(data, to));
-    this.#sending = { operation, reject };
+  #startSend(send: Send): void {
+    const operation = begin(() => this.#sender.send(send.data, send.to));
+    this.#sending = { send, operation };
     operation.promise.then((bytes) => {
       this.#sending = undefined;
-      resolve(bytes);
+      send.resolve(bytes);
       this.#step();
     }, (error) => {
       this.#sending = undefined;
       const addr: UnixDatagramAddr = Object.freeze({
         transport: "unixpacket",
-        path: to.path,
+        path: send.to.path,
       });
-      reject(openingError("send to", addr, error));
+      send.reject(openingError("send to", addr, error));
       this.#step();
     });
   }
 
-  /** Ends the receive under way: for a send, or to begin it anew so that it can be let go of. */
+  /** Ends the receive under way, for a send. */
   async #takeBack(): Promise<void> {
-    this.#isTakingBack = true;
     try {
-      if (!this.#isOurs()) throw new Error("The socket's name is gone");
-      const sender = bindUnnamed();
-      try {
-        const operation = begin(() =>
-          sender.send(this.#token, this.#native.addr)
-        );
-        // If others have filled the queue by now, the receive ends without us.
-        operation.setRef(false);
-        await operation.promise;
-      } finally {
-        sender.close();
-      }
+      await sendToken((this.#sender.addr as Deno.UnixAddr).path);
     } catch (cause) {
       this.#rejectSends(cause);
     } finally {
-      this.#isTakingBack = false;
+      this.#takingBack = undefined;
     }
+    this.#step();
   }
 
   /** Sends that cannot have their turn, for a receive is in their way. */
   #rejectSends(cause: unknown): void {
     if (this.#receiving === undefined) return;
-    this.#receiving.setRef?.(this.#wantsRef);
+    this.#receiving.setRef(this.#wantsRef);
     for (const { reject } of this.#sends.splice(0)) {
       reject(Object.assign(
         new Deno.errors.Busy(
@@ -187,27 +252,25 @@ export class UnixDatagrams implements NativeDatagrams<Deno.UnixAddr> {
     }
   }
 
-  /** Whether a datagram is our own that ends a receive. */
-  #isToken([data, { path }]: Received): boolean {
-    return path === null && data.length === TOKEN_LENGTH &&
-      data.every((byte, i) => byte === this.#token[i]);
-  }
-
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#native.close();
+    this.#sender.close();
+    if (!this.#isShared) this.#receiver?.close();
+    // The runtime does not cancel the one under way.
+    this.#updateSendRef();
     const error = interrupted("Socket");
-    // The runtime does not cancel it.
-    this.#sending?.operation.setRef(false);
-    this.#sending?.reject(error);
+    this.#sending?.send.reject(error);
     for (const { reject } of this.#sends.splice(0)) reject(error);
+    // A receive under way is rejected by the runtime, when it has let go of the buffer.
+    if (this.#receiving !== undefined) return;
     this.#wanted?.reject(error);
     this.#wanted = undefined;
   }
 
   async closed(): Promise<void> {
     await this.#receiving?.promise.catch(() => {});
+    await this.#takingBack;
   }
 
   ref(): void {
@@ -220,8 +283,6 @@ export class UnixDatagrams implements NativeDatagrams<Deno.UnixAddr> {
 
   #setRef(wants: boolean): void {
     this.#wantsRef = wants;
-    if (this.#receiving === undefined) return;
-    if (this.#receiving.setRef !== undefined) this.#receiving.setRef(wants);
-    else if (!wants && !this.#isTakingBack) this.#takeBack();
+    this.#receiving?.setRef(wants);
   }
 }

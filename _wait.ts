@@ -233,6 +233,19 @@ export class WaitQueue<T, P> {
     return (waiter as Node<T, P>).waits;
   }
 
+  /** Puts a caller at the start, who has been served before and got nothing. */
+  addFirst(payload: P): Promise<T> {
+    const node = new Node<T, P>(payload, this.#timer);
+    const promise = new Promise<unknown>(executor) as Promise<T>;
+    node.resolve = resolve;
+    node.reject = reject;
+    if (this.#head === undefined) this.#tail = node;
+    else this.#head.before = node;
+    node.after = this.#head;
+    this.#head = node;
+    return promise;
+  }
+
   /** Puts a caller at the end. The promise is the caller's. */
   add(
     payload: P,

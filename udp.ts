@@ -28,7 +28,7 @@
  */
 
 import type { DatagramSocket, UdpAddr, WaitOptions } from "./types.ts";
-import { isIPv4, sameAddr } from "./addr.ts";
+import { type HostPort, isIPv4, sameAddr } from "./addr.ts";
 import {
   checkBoolean,
   checkInteger,
@@ -37,7 +37,7 @@ import {
   checkTimeout,
   show,
 } from "./_check.ts";
-import { checkHostname, splitZone, withZone } from "./_host.ts";
+import { checkHostname, ipBytes, splitZone, withZone } from "./_host.ts";
 import { closedResource } from "./_wait.ts";
 import {
   bounded,
@@ -55,7 +55,6 @@ import {
   checkDestination,
   Destinations,
   findPeer,
-  type HostPort,
   LARGEST,
   type Peer,
   udpAddr,
@@ -68,7 +67,7 @@ import {
   joinNative,
   type Leave,
 } from "./_multicast.ts";
-import { loadNode, NodeUdp } from "./_node_udp.ts";
+import { loadNode, NodeUdp, type NodeUdpOptions } from "./_node_udp.ts";
 
 // Options
 
@@ -323,16 +322,8 @@ function localFor({ addr: { hostname } }: Peer, port: number): string {
 }
 
 /** Options, checked. */
-interface Settings {
+interface Settings extends Omit<NodeUdpOptions, "family"> {
   readonly backend: "deno" | "node";
-  readonly reuseAddress: boolean;
-  readonly ipv6Only: boolean;
-  readonly broadcast: boolean;
-  readonly multicastLoopback: boolean;
-  readonly ttl: number | undefined;
-  readonly multicastTtl: number | undefined;
-  readonly multicastInterface: string | undefined;
-  readonly maxQueuedBytes: number;
 }
 
 /** Checks what can be checked before the family is known, and chooses the backend. */
@@ -558,6 +549,8 @@ class UdpDatagrams extends Datagrams<HostPort, UdpAddr, UdpDestination>
   #peer: Peer | undefined;
   /** The peer's address as the runtime writes it. */
   #peerText: string | undefined;
+  /** Our own zone, and the one that counts while there is a peer. */
+  readonly #ownZone: string | undefined;
   #zone: string | undefined;
   #strays = 0;
 
@@ -577,7 +570,7 @@ class UdpDatagrams extends Datagrams<HostPort, UdpAddr, UdpDestination>
     );
     this.#family = family;
     this.#join = join;
-    this.#zone = zone;
+    this.#ownZone = this.#zone = zone;
     this.#destinations = new Destinations(family);
   }
 
@@ -653,11 +646,12 @@ class UdpDatagrams extends Datagrams<HostPort, UdpAddr, UdpDestination>
   connectTo(peer: Peer): void {
     this.#peer = peer;
     this.#peerText = undefined;
-    this.#zone ??= splitZone(peer.addr.hostname)[1];
+    this.#zone = this.#ownZone ?? splitZone(peer.addr.hostname)[1];
   }
 
   disconnect(): void {
     this.#peer = undefined;
+    this.#zone = this.#ownZone;
   }
 
   async joinMulticast(
@@ -666,7 +660,7 @@ class UdpDatagrams extends Datagrams<HostPort, UdpAddr, UdpDestination>
   ): Promise<MulticastMembership> {
     const join = checkJoin(group, options, this.#family);
     this.#checkOpen();
-    const key = `${join.group} ${join.on} ${join.source}`;
+    const key = `${ipBytes(join.group)} ${join.on} ${join.source}`;
     const addr = udpAddr({ hostname: join.group, port: this.addr.port });
     if (this.#groups.has(key)) {
       throw systemError("join", addr, "EADDRINUSE");
@@ -681,8 +675,12 @@ class UdpDatagrams extends Datagrams<HostPort, UdpAddr, UdpDestination>
         ? openingError("join", addr, error)
         : error;
     }
+    let isOver = false;
     const leaveOnce = async () => {
-      if (this.#groups.delete(key) && !this.isClosed) await leave();
+      if (isOver || this.isClosed) return;
+      isOver = true;
+      this.#groups.delete(key);
+      await leave();
     };
     return {
       group: join.group,

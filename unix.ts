@@ -36,7 +36,7 @@ import {
   show,
 } from "./_check.ts";
 import { sleep } from "./_wait.ts";
-import { checkUnixPath } from "./_unix_path.ts";
+import { checkUnixPath, isAbstract } from "./_unix_path.ts";
 import { Stream } from "./_stream.ts";
 import {
   bounded,
@@ -45,10 +45,21 @@ import {
   notSupported,
   openingError,
 } from "./_open.ts";
-import { bindFile, bindName, type Bound, type Unlink } from "./_socket_file.ts";
+import {
+  bindFile,
+  bindTwice,
+  type Bound,
+  removeIfThere,
+  type Unlink,
+} from "./_socket_file.ts";
 import { Listener } from "./_listener.ts";
 import { Datagrams } from "./_datagram.ts";
-import { bindUnnamed, UnixDatagrams } from "./_unix_datagram.ts";
+import {
+  bindUnnamed,
+  drain,
+  type UnixDatagramParts,
+  UnixDatagrams,
+} from "./_unix_datagram.ts";
 
 // Options
 
@@ -99,7 +110,7 @@ export interface BindUnixDatagramOptions {
   /** What happens to a socket that is at the path: as for {@linkcode ListenUnixOptions.unlink}. */
   unlink?: "stale" | "always" | "never";
   /**
-   * The largest datagram that is received whole, in bytes from 1; 262,143 by default. Linux lets a
+   * The largest datagram that is received whole, in bytes from 1 to 2^28; 262,143 by default. Linux lets a
    * sender have 212,960 unless its send buffer was enlarged (net.core.wmem_default).
    */
   maxDatagramSize?: number;
@@ -261,12 +272,14 @@ function checkFile(
  * Binds a Unix datagram socket, or makes one without a name, which can only send.
  *
  * Datagrams arrive whole and in their order, and none gets lost: where the receiver's queue is full
- * (net.unix.max_dgram_qlen), the sender waits. Deno's socket does one thing at a time, so a send takes
- * a receive that waits back and has it done again behind it: that costs a fraction of a millisecond.
+ * (net.unix.max_dgram_qlen), the sender waits: see {@linkcode UnixDatagramSocket}.
  *
  * The file at the path is ours or it is not touched: on `close()`, and when the program ends by
- * `Deno.exit`, it is removed if it is still the one that was made. Nobody can be answered who has no
- * path, so the path itself is bound, at once.
+ * `Deno.exit`, it is removed if it is still the one that was made. Deno's socket does one thing at a
+ * time, so two are bound to the path, one after the other, the first to send and the second to receive.
+ * What comes to the first in between is received all the same, unless the grants cover the path only. On
+ * an abstract name there can be only one: there a send takes a receive that waits back, and has it begun
+ * again behind it, which costs a fraction of a millisecond.
  *
  * Needs `--unstable-net`; read and write permission for the path and net permission for `unix:` and the
  * absolute path, or all of net. A socket without a name needs no permission to be made, and each send
@@ -307,7 +320,7 @@ export async function bindUnixDatagram(
   const { maxDatagramSize = 2 ** 18 - 1 } = options;
   const path = options.path === undefined ? null : checkUnixPath(options.path);
   const file = checkFile(options);
-  checkInteger(maxDatagramSize, "maxDatagramSize", 1, 2 ** 30);
+  checkInteger(maxDatagramSize, "maxDatagramSize", 1, 2 ** 28);
   if (!hasUnstableNet()) {
     throw notSupported(
       "Cannot make a Unix datagram socket: run the program again with the --unstable-net flag",
@@ -317,19 +330,55 @@ export async function bindUnixDatagram(
     transport: "unixpacket",
     path,
   });
-  let bound: Bound<Deno.DatagramConn>;
   try {
-    bound = path === null
-      ? { native: bindUnnamed(), release: () => {}, isOurs: () => false }
-      : await bindName(
-        path,
-        file,
-        (path) => Deno.listenDatagram({ transport: "unixpacket", path }),
-      );
+    const opened = path === null
+      ? { sender: bindUnnamed(), receiver: undefined, early: [] }
+      : isAbstract(path)
+      ? bindAbstract(path)
+      : await bindPath(path, file, maxDatagramSize);
+    return new UnixDatagramConn(opened, addr, maxDatagramSize);
   } catch (error) {
     throw openingError("bind", addr, error);
   }
-  return new UnixDatagramConn(bound, addr, maxDatagramSize);
+}
+
+/** What a datagram socket is made of, and how its file is removed. */
+interface Opened extends UnixDatagramParts {
+  readonly release?: () => void;
+}
+
+const bindDatagrams = (path: string): Deno.DatagramConn =>
+  Deno.listenDatagram({ transport: "unixpacket", path });
+
+function bindAbstract(path: string): Opened {
+  const native = bindDatagrams(path);
+  return { sender: native, receiver: native, early: [] };
+}
+
+async function bindPath(
+  path: string,
+  file: { mode: number | undefined; unlink: Unlink },
+  maxDatagramSize: number,
+): Promise<Opened> {
+  const { first, second, aside, release } = await bindTwice(
+    path,
+    file,
+    bindDatagrams,
+  );
+  try {
+    // Somebody may have been quick enough to send to the first.
+    const early = aside === undefined
+      ? []
+      : await drain(first, aside, maxDatagramSize + 1);
+    return { sender: first, receiver: second, early, release };
+  } catch (error) {
+    // The first is closed by now.
+    release();
+    second.close();
+    throw error;
+  } finally {
+    if (aside !== undefined) removeIfThere(aside);
+  }
 }
 
 // Connection
@@ -399,11 +448,13 @@ export interface UnixDatagramDestination {
 /**
  * A Unix datagram socket (SOCK_DGRAM, which Deno calls unixpacket).
  *
- * While its peer's queue is full, a send waits, and meanwhile the socket receives nothing: two sockets
- * that fill each other's queues at once would wait for ever. Give sends a timeout, or each direction a
- * pair of sockets of its own. A send that waits is not ended by an abort or `close()` in the system: it
- * may still arrive, and until then those behind it wait too, and the descriptor is not free. It never
- * keeps the process alive after `close()`.
+ * While its peer's queue is full, a send waits, and those behind it wait too, whoever they are for. Deno
+ * cannot end such a send: an abort, a timeout or `close()` end the wait, but the datagram may still
+ * arrive, and the sends behind it go on only when it did or the peer is gone. So one peer that does not
+ * read can stop a socket's sends: serve peers that you do not trust with sockets of their own, or without
+ * answers. On a path receives go on meanwhile; on an abstract name, where Deno's socket does one thing at
+ * a time, they wait too, and two sockets that fill each other's queues at once wait for ever. Such a send
+ * keeps its descriptor and its abstract name until it ends, but never the process.
  */
 export type UnixDatagramSocket = DatagramSocket<
   UnixDatagramAddr,
@@ -413,22 +464,18 @@ export type UnixDatagramSocket = DatagramSocket<
 class UnixDatagramConn
   extends Datagrams<Deno.UnixAddr, UnixDatagramAddr, UnixDatagramDestination>
   implements UnixDatagramSocket {
-  readonly #release: () => void;
+  readonly #release: (() => void) | undefined;
   /** The last destination, which most sends have in common. */
   #last: Deno.UnixAddr | undefined;
 
-  constructor(
-    { native, release, isOurs }: Bound<Deno.DatagramConn>,
-    addr: UnixDatagramAddr,
-    largest: number,
-  ) {
+  constructor(opened: Opened, addr: UnixDatagramAddr, largest: number) {
     const room = largest + 1;
     super(
-      new UnixDatagrams(native, addr.path !== null, isOurs),
+      new UnixDatagrams(opened),
       addr,
       { largest, direct: room, own: room },
     );
-    this.#release = release;
+    this.#release = opened.release;
   }
 
   protected override toAddr({ path }: Deno.UnixAddr): UnixDatagramAddr {
@@ -438,8 +485,12 @@ class UnixDatagramConn
   protected override destination(
     addr: UnixDatagramDestination | undefined,
   ): Deno.UnixAddr {
-    checkOptions(addr, "send");
-    const { path } = addr as UnixDatagramDestination;
+    if (typeof addr !== "object" || addr === null) {
+      throw new TypeError(
+        `Invalid address: expected a path, got ${show(addr)}`,
+      );
+    }
+    const { path } = addr;
     if (path === null) {
       throw Object.assign(
         new TypeError(
@@ -455,7 +506,7 @@ class UnixDatagramConn
   }
 
   override close(): void {
-    if (!this.isClosed) this.#release();
+    if (!this.isClosed) this.#release?.();
     super.close();
   }
 }

@@ -354,7 +354,7 @@ testEachDatagram(
     await assertRejects(
       () => a.send(utf8("x"), 5 as never),
       TypeError,
-      "Invalid options of send",
+      "Invalid address: expected a",
     );
     assertEquals(a.datagramsSent, 0);
     await a.send(utf8("fine"), b.addr);

@@ -15,7 +15,7 @@ import { canListen } from "./_pairs.ts";
 import { type Program, runDenoUnder, startPython } from "./_process.ts";
 
 /** How long a test waits for what comes at once: a lost datagram is a failure, not a standstill. */
-const PATIENCE = 60_000;
+const PATIENCE = 20_000;
 
 /** A group of this test alone: a socket on all addresses hears the groups of everybody on the machine. */
 function newGroup(net = 239): string {
@@ -441,6 +441,18 @@ for (const backend of backends) {
           "one source",
         ],
       ]);
+    },
+  });
+
+  Deno.test({
+    name: `udp ${backend}: an index beyond 32 bits is no interface`,
+    ignore: !canListen("::1"),
+    async fn() {
+      await using socket = await bindUdp({ hostname: "::", backend });
+      // Without its upper half, it would be the loopback interface's.
+      const options = { interface: "4294967297" };
+      const no = 'no interface "4294967297"';
+      await assertBadJoins(socket, [["ff02::7", options, Error, no, "ENODEV"]]);
     },
   });
 

@@ -32,8 +32,8 @@ export function udpAddr({ hostname, port }: HostPort): UdpAddr {
   return Object.freeze({ transport: "udp", hostname, port });
 }
 
-/** Checks a destination and gives its host without brackets. */
-export function checkDestination(addr: unknown): string {
+/** Checks a destination and gives it with its host out of brackets. */
+export function checkDestination(addr: unknown): HostPort {
   if (typeof addr !== "object" || addr === null) {
     throw new TypeError(
       `Invalid address: expected a hostname and a port, got ${show(addr)}`,
@@ -41,7 +41,7 @@ export function checkDestination(addr: unknown): string {
   }
   const { hostname, port } = addr as HostPort;
   checkInteger(port, "port", 1, 65535);
-  return checkHostname(hostname);
+  return { hostname: checkHostname(hostname), port };
 }
 
 /** Whether a text is an address of the family, by which the kernel can be sent to. */
@@ -62,40 +62,33 @@ export class Destinations {
   }
 
   /** Checks a destination and gives what the runtime takes, or a promise of it. May throw. */
-  find<T extends HostPort>(
-    addr: T,
-    length: number,
-  ): HostPort | Promise<HostPort> {
-    const { hostname, port } = Object(addr) as T;
+  find(addr: HostPort, length: number): HostPort | Promise<HostPort> {
+    const { hostname, port } = Object(addr) as HostPort;
     const known = this.#literals.get(hostname);
     if (
       known === undefined || length > LARGEST[4] ||
       !(Number.isInteger(port) && port > 0 && port < 65536)
     ) return this.#findAnew(addr, length);
-    return known === hostname ? addr : { hostname: known, port };
+    return { hostname: known, port };
   }
 
   #findAnew(addr: HostPort, length: number): HostPort | Promise<HostPort> {
-    const host = checkDestination(addr);
-    const { hostname, port } = addr;
-    if (isIPv4(host) || isIPv6(host)) {
-      const literal = this.#family === 4 ? unmapIPv4(host) : host;
+    const { hostname } = Object(addr) as HostPort;
+    const to = checkDestination(addr);
+    if (isIPv4(to.hostname) || isIPv6(to.hostname)) {
+      const literal = this.#family === 4 ? unmapIPv4(to.hostname) : to.hostname;
       if (!isOf(this.#family, literal)) {
-        throw systemError(
-          "send to",
-          udpAddr({ hostname: host, port }),
-          "EAFNOSUPPORT",
-        );
+        throw systemError("send to", udpAddr(to), "EAFNOSUPPORT");
       }
-      checkLength(addr, literal, length);
+      checkLength(to, literal, length);
       bound(this.#literals);
       this.#literals.set(hostname, literal);
-      return { hostname: literal, port };
+      return { hostname: literal, port: to.port };
     }
-    const name = this.#look(host, port);
+    const name = this.#look(to.hostname, to.port);
     const check = (target: string): HostPort => {
-      checkLength(addr, target, length);
-      return { hostname: target, port };
+      checkLength(to, target, length);
+      return { hostname: target, port: to.port };
     };
     return typeof name === "string" ? check(name) : name.then(check);
   }
@@ -109,11 +102,13 @@ export class Destinations {
     const looking = pick(this.#family, name, port);
     bound(this.#names);
     this.#names.set(key, looking);
-    looking.then(
-      (found) => this.#names.set(key, found),
-      // The next one tries anew.
-      () => this.#names.delete(key),
-    );
+    // Another lookup may have taken its place meanwhile. After a failure the next one tries anew.
+    const settle = (found?: string) => {
+      if (this.#names.get(key) !== looking) return;
+      if (found === undefined) this.#names.delete(key);
+      else this.#names.set(key, found);
+    };
+    looking.then(settle, () => settle());
     return looking;
   }
 }

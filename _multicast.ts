@@ -1,6 +1,7 @@
 /** Multicast groups: what is one, which interface is meant, and joining with the runtime's own calls. */
 
 import { AddressSyntaxError } from "./errors.ts";
+import type { UdpAddr } from "./types.ts";
 import { checkBoolean, checkInteger, checkOptions, show } from "./_check.ts";
 import { ipBytes, ipv4Bytes, splitZone } from "./_host.ts";
 import { notSupported, systemError } from "./_open.ts";
@@ -15,6 +16,8 @@ export interface JoinOptions {
 
 /** A group to join, checked. */
 export interface Join {
+  /** The address that errors tell. */
+  readonly addr: UdpAddr;
   /** The group's address, without a zone. */
   readonly group: string;
   /** IPv4: an interface's address. IPv6: its name, or its index in digits. */
@@ -88,6 +91,7 @@ export function checkTtl(ttl: unknown, name: string, family: 4 | 6): void {
 /** Checks what is to be joined. */
 export function checkJoin(
   group: unknown,
+  port: number,
   options: JoinOptions,
   family: 4 | 6,
 ): Join {
@@ -114,43 +118,58 @@ export function checkJoin(
       );
     }
   }
-  return { group: address, on: on ?? zone, source, loopback, ttl };
+  const addr: UdpAddr = { transport: "udp", hostname: address, port };
+  return { addr, group: address, on: on ?? zone, source, loopback, ttl };
 }
 
 /** An error for an interface that is not there. */
-export function noInterface({ group, on = "any" }: Join): Error {
-  return systemError(
-    "join",
-    { transport: "udp", hostname: group, port: 0 },
-    "ENODEV",
-    `: no interface ${show(on)}`,
-  );
+export function noInterface({ addr, on }: Join): Error {
+  const hint = on === undefined ? "" : `: no interface ${show(on)}`;
+  return systemError("join", addr, "ENODEV", hint);
 }
 
-/** Whether there is an interface of a name. Needs a net grant, for any link-local address by it. */
+/** Whether this machine has an address. Needs a net grant for it. */
+export function hasAddress(hostname: string): boolean {
+  try {
+    Deno.listen({ hostname, port: 0 }).close();
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.AddrNotAvailable) return false;
+    throw error;
+  }
+}
+
+/** Whether there is an interface of a name. Needs a net grant for `fe80::1` there. */
 export function hasInterface(name: string): boolean {
   try {
-    Deno.listen({ hostname: `fe80::1%${name}`, port: 0 }).close();
+    hasAddress(`fe80::1%${name}`);
+    // Whoever has this address, the interface is looked for first.
     return true;
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
-    // Nobody has this address; but the interface is looked for first.
-    return error instanceof Deno.errors.AddrNotAvailable;
+    return false;
   }
 }
 
 /** The index of an interface, by which the runtime takes it. */
 function indexOf(name: string): number | undefined {
-  if (/^\d+$/.test(name)) return Number(name);
+  if (/^\d+$/.test(name)) {
+    // The runtime would cut a larger one off.
+    return Number(name) < 2 ** 31 ? Number(name) : undefined;
+  }
+  const sys = { name: "sys", kind: "networkInterfaces" } as const;
+  if (Deno.permissions.querySync(sys).state === "granted") {
+    // Loopback addresses tell no index, and others only where they are link-local.
+    const known = Deno.networkInterfaces()
+      .find((known) => known.name === name && known.scopeid);
+    if (known !== undefined) return known.scopeid!;
+  }
   try {
     return Number(Deno.readTextFileSync(`/sys/class/net/${name}/ifindex`));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
   }
-  // Loopback addresses tell no index.
-  return Deno.networkInterfaces()
-    .find((known) => known.name === name && known.scopeid)?.scopeid ??
-    undefined;
 }
 
 /** Joins with a socket of the runtime's own. */

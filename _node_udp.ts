@@ -10,9 +10,10 @@ import { errorCode } from "./errors.ts";
 import type { UdpAddr } from "./types.ts";
 import { type HostPort, joinHostPort } from "./addr.ts";
 import { closedResource, interrupted, MAX_DELAY } from "./_wait.ts";
-import { demandNet, openingError, systemError } from "./_open.ts";
+import { demandNet, openingError } from "./_open.ts";
 import type { NativeDatagrams } from "./_datagram.ts";
 import {
+  hasAddress,
   hasInterface,
   type Join,
   type Leave,
@@ -48,9 +49,6 @@ export async function loadNode(): Promise<NodeModules> {
 
 /** What a datagram in the queue takes besides its bytes, so that empty ones are bounded too. */
 const OVERHEAD = 256;
-
-/** Above this length the socket's buffer of 64 KiB is kept as it is, below it is copied out. */
-const COPY_BELOW = 32768;
 
 type Received = [Uint8Array, HostPort];
 
@@ -153,10 +151,8 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
       return;
     }
     this.#queued += size;
-    this.#queue.push([
-      data.length < COPY_BELOW ? new Uint8Array(data) : data,
-      from,
-    ]);
+    // Its own buffer has 64 KiB, however little is in it.
+    this.#queue.push([new Uint8Array(data), from]);
   }
 
   #onError(error: unknown): void {
@@ -258,15 +254,8 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
     try {
       if (source === undefined) socket.addMembership(group, on);
       else socket.addSourceSpecificMembership(source, group, on);
-    } catch {
-      // The group is one and not joined yet: that leaves the interface, or the lack of a route.
-      throw join.on === undefined
-        ? systemError(
-          "join",
-          { transport: "udp", hostname: group, port: 0 },
-          "ENODEV",
-        )
-        : noInterface(join);
+    } catch (error) {
+      throw joinError(join, family, error);
     }
     return () => {
       if (source === undefined) socket.dropMembership(group, on);
@@ -340,6 +329,31 @@ function set(socket: Socket, options: NodeUdpOptions): void {
     ),
     { code: "ENODEV" },
   );
+}
+
+/** Why a group could not be joined: `node:dgram` says EINVAL for everything. */
+function joinError(join: Join, family: 4 | 6, cause: unknown): Error {
+  const { addr, on } = join;
+  if (family === 4 && on !== undefined && lacks(on)) return noInterface(join);
+  return Object.assign(
+    new Error(
+      `Cannot join udp ${
+        joinHostPort(addr.hostname, addr.port)
+      }: node:dgram does not say why (EINVAL); the socket may be a member by another name of the interface, or of too many groups`,
+      { cause },
+    ),
+    { code: "EINVAL", address: addr },
+  );
+}
+
+/** Whether this machine is known to lack an address. */
+function lacks(hostname: string): boolean {
+  try {
+    return !hasAddress(hostname);
+  } catch {
+    // It may not be tried.
+    return false;
+  }
 }
 
 /** An interface as `node:dgram` takes it. Indexes and unknown names would be taken for "any". */

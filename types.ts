@@ -373,7 +373,7 @@ export interface ReceivedInto<A extends SocketAddr = SocketAddr> {
   readonly bytes: number;
   /** Who sent it. */
   readonly addr: A;
-  /** Whether its end was cut off, because it was larger than the buffer. */
+  /** Whether its end was cut off, because it was larger than the buffer or the socket's largest datagram. */
   readonly truncated: boolean;
 }
 
@@ -383,8 +383,8 @@ export interface ReceivedInto<A extends SocketAddr = SocketAddr> {
  * Each datagram arrives whole or not at all, and what the system does with those that nobody receives
  * in time depends on the transport: UDP drops them, a Unix socket makes the sender wait.
  *
- * A receive and a send without a timeout and a signal are one call of the runtime, and its errors come
- * through untouched.
+ * A receive and a send without a timeout and a signal are one call of the runtime, where it has a socket
+ * of the kind that can do both at once; its errors come through untouched then.
  */
 export interface DatagramSocket<
   A extends SocketAddr = SocketAddr,
@@ -425,8 +425,8 @@ export interface DatagramSocket<
    * a wait that was abandoned leaves the buffer alone.
    *
    * @param buffer Where the bytes go. What does not fit is cut off, and the result says so; an empty
-   * one takes a datagram nevertheless. One that can hold the largest datagram is filled by the system
-   * itself, without a copy.
+   * one takes a datagram nevertheless. One that can hold the largest datagram is filled without a copy,
+   * unless the wait can be abandoned.
    * @param options A signal that ends the wait.
    * @returns How many bytes came, and from whom.
    * @throws {TypeError} If `buffer` is not a Uint8Array.

@@ -1,7 +1,8 @@
 /**
  * UDP: datagram sockets over IPv4 and IPv6, with no flag.
  *
- * Needs `--allow-net`; grants for the hosts and ports in use are enough. With `--unstable-net` the
+ * Needs `--allow-net`; grants for the hosts and ports in use are enough, the socket's own end among them
+ * (a client's is `0.0.0.0:0`, unless it says otherwise). With `--unstable-net` the
  * sockets are the runtime's own, without it those of `node:dgram`: {@linkcode UdpSocket.backend} says
  * which. See udp(7), RFC 768.
  *
@@ -28,7 +29,7 @@
  */
 
 import type { DatagramSocket, UdpAddr, WaitOptions } from "./types.ts";
-import { type HostPort, isIPv4, sameAddr } from "./addr.ts";
+import { type HostPort, isIPv4, isIPv6, sameAddr, unmapIPv4 } from "./addr.ts";
 import {
   checkBoolean,
   checkInteger,
@@ -276,22 +277,52 @@ export async function connectUdp(
     // A lookup goes on after an abort, and what is bound by then is closed.
     (signal) =>
       abandonable(signal, async () => {
-        const peer = await findPeer(addr, undefined);
-        const wanted = local ?? localFor(peer, localPort);
+        const locals = local === undefined
+          ? undefined
+          : await openingLocal(local, localPort);
+        const peer = await findPeer(addr, locals && familyOf(locals[0]!));
+        const [wanted] = locals ?? [localFor(peer, localPort)];
+        if (!canReach(wanted!, peer.addr.hostname)) {
+          throw systemError("connect to", addr, "EAFNOSUPPORT");
+        }
         try {
           const socket = await open(
-            await resolveHost(wanted, localPort),
+            locals ?? [wanted!],
             localPort,
             settings,
           );
           socket.connectTo(peer);
           return socket;
         } catch (error) {
-          const bound = udpAddr({ hostname: wanted, port: localPort });
+          const bound = udpAddr({ hostname: wanted!, port: localPort });
           throw openingError("bind", bound, error);
         }
       }),
   );
+}
+
+/** The addresses that our own end may have: all of the first one's family. */
+async function openingLocal(
+  hostname: string,
+  port: number,
+): Promise<string[]> {
+  try {
+    const found = await resolveHost(hostname, port);
+    return found.filter((text) => familyOf(text) === familyOf(found[0]!));
+  } catch (error) {
+    throw openingError("bind", udpAddr({ hostname, port }), error);
+  }
+}
+
+/** Whether a socket on an address can have a peer at another: only "::" has both families. */
+function canReach(local: string, peer: string): boolean {
+  return local === "::" || !isIPv4(peer) || isIPv4(unmapIPv4(local)) ||
+    !isIPv6(local);
+}
+
+/** The family of an address; a name that must not be looked up counts as IPv4. */
+function familyOf(hostname: string): 4 | 6 {
+  return hostname.includes(":") ? 6 : 4;
 }
 
 /** Runs an opening that knows no signal: after an abort, what it opens is closed. */
@@ -397,8 +428,7 @@ async function open(
   const { backend, ttl, multicastTtl, multicastInterface } = settings;
   const node = backend === "node" ? await loadNode() : undefined;
   return openFirst(hostnames, (hostname) => {
-    // A name stands here only where its addresses must not be known; Deno takes the first.
-    const family = hostname.includes(":") ? 6 : 4;
+    const family = familyOf(hostname);
     checkTtl(ttl, "ttl", family);
     checkTtl(multicastTtl, "multicastTtl", family);
     checkInterface(multicastInterface, family);
@@ -461,7 +491,8 @@ export interface UdpSocket extends DatagramSocket<UdpAddr, UdpDestination> {
    */
   readonly dropped: number;
   /**
-   * Sends a datagram, whole or not at all. That the system took it does not say that it arrives.
+   * Sends a datagram, whole or not at all. That the system took it does not say that it arrives, and
+   * those of calls that are not awaited may go out in another order.
    *
    * Needs a grant for the destination. A name is looked up once for each socket, and kept with the
    * last 1,024 others; where only the name is granted, Deno looks it up for each datagram.
@@ -553,6 +584,8 @@ class UdpDatagrams extends Datagrams<HostPort, UdpAddr, UdpDestination>
   readonly #ownZone: string | undefined;
   #zone: string | undefined;
   #strays = 0;
+  /** How often the peer has been changed. */
+  #turn = 0;
 
   constructor(
     native: NativeUdp,
@@ -635,11 +668,13 @@ class UdpDatagrams extends Datagrams<HostPort, UdpAddr, UdpDestination>
   }
 
   async connect(addr: UdpDestination): Promise<void> {
-    const hostname = checkDestination(addr);
+    const to = checkDestination(addr);
     this.#checkOpen();
-    const peer = await findPeer({ hostname, port: addr.port }, this.#family);
+    const turn = ++this.#turn;
+    const peer = await findPeer(to, this.#family);
     this.#checkOpen();
-    this.connectTo(peer);
+    // Whoever was asked for later is the peer, whichever lookup took longer.
+    if (turn === this.#turn) this.connectTo(peer);
   }
 
   /** Takes a peer that has been found. */
@@ -650,6 +685,7 @@ class UdpDatagrams extends Datagrams<HostPort, UdpAddr, UdpDestination>
   }
 
   disconnect(): void {
+    this.#turn++;
     this.#peer = undefined;
     this.#zone = this.#ownZone;
   }
@@ -658,12 +694,11 @@ class UdpDatagrams extends Datagrams<HostPort, UdpAddr, UdpDestination>
     group: string,
     options: JoinMulticastOptions = {},
   ): Promise<MulticastMembership> {
-    const join = checkJoin(group, options, this.#family);
+    const join = checkJoin(group, this.addr.port, options, this.#family);
     this.#checkOpen();
     const key = `${ipBytes(join.group)} ${join.on} ${join.source}`;
-    const addr = udpAddr({ hostname: join.group, port: this.addr.port });
     if (this.#groups.has(key)) {
-      throw systemError("join", addr, "EADDRINUSE");
+      throw systemError("join", join.addr, "EADDRINUSE");
     }
     this.#groups.add(key);
     let leave: Leave;
@@ -672,7 +707,7 @@ class UdpDatagrams extends Datagrams<HostPort, UdpAddr, UdpDestination>
     } catch (error) {
       this.#groups.delete(key);
       throw (error as { address?: unknown }).address === undefined
-        ? openingError("join", addr, error)
+        ? openingError("join", join.addr, error)
         : error;
     }
     let isOver = false;

@@ -291,15 +291,16 @@ testEachBackend(
     await using from = await bind();
     const { port } = to.addr;
     const hostname = "localhost";
-    // Those that come during the lookup wait for it, in their order.
+    // Those that come during the lookup wait for it.
     const sends = ["one", "two", "three"].map((word) =>
       from.send(utf8(word), { hostname, port })
     );
     assertEquals(await Promise.all(sends), [3, 3, 5]);
+    const words: string[] = [];
+    for (let i = 0; i < 3; i++) words.push(text((await to.receive()).data));
+    assertEquals(words.sort(), ["one", "three", "two"]);
     await from.send(utf8("four"), { hostname, port });
-    for (const word of ["one", "two", "three", "four"]) {
-      assertEquals(text((await to.receive()).data), word);
-    }
+    assertEquals(text((await to.receive()).data), "four");
   },
 );
 
@@ -330,6 +331,8 @@ testEachBackend(
     await from[Symbol.asyncDispose]();
     await other[Symbol.asyncDispose]();
   },
+  // A lookup cannot be ended, and may outlast the test.
+  { sanitizeOps: false },
 );
 
 testEachBackend(
@@ -402,6 +405,22 @@ testEachBackend(
     assertEquals(socket.remoteAddr, a.addr);
     await socket.send(utf8("by name"));
     assertEquals(text((await a.receive()).data), "by name");
+  },
+);
+
+testEachBackend(
+  "the last connect() or disconnect() counts, whichever lookup takes longer",
+  async (bind) => {
+    await using a = await bind();
+    await using b = await bind();
+    await using socket = await bind();
+    const slow = { hostname: "localhost", port: a.addr.port };
+    await Promise.all([socket.connect(slow), socket.connect(b.addr)]);
+    assertEquals(socket.remoteAddr, b.addr);
+    const connecting = socket.connect(slow);
+    socket.disconnect();
+    await connecting;
+    assertEquals(socket.remoteAddr, undefined);
   },
 );
 
@@ -501,55 +520,87 @@ Deno.test({
 });
 
 for (const backend of backends) {
-  Deno.test(`udp ${backend}: connectUdp() and our own end`, async () => {
-    await using peer = await bindUdp({ hostname: "127.0.0.1", backend });
-    await using socket = await connectUdp({
-      ...peer.addr,
-      localHostname: "127.0.0.2",
-      backend,
-    });
-    assertEquals(socket.addr.hostname, "127.0.0.2");
-    await socket.send(utf8("x"));
-    assertEquals((await peer.receive()).addr, socket.addr);
-    const error = await rejection(connectUdp({
-      ...peer.addr,
-      localHostname: "127.0.0.2",
-      localPort: socket.addr.port,
-      backend,
-    }));
-    assertInstanceOf(error, Deno.errors.AddrInUse);
-    assertStringIncludes(
-      error.message,
-      `Cannot bind udp 127.0.0.2:${socket.addr.port}`,
-    );
-    const signal = AbortSignal.abort("before");
-    assertEquals(
-      await rejection(connectUdp({ ...peer.addr, signal, backend })),
-      "before",
-    );
-    const abort = new AbortController();
-    const aborted = rejection(
-      connectUdp({
-        hostname: "localhost",
-        port: 9,
-        signal: abort.signal,
+  Deno.test({
+    name: `udp ${backend}: connectUdp() and our own end`,
+    // A lookup cannot be ended, and may outlast the test.
+    sanitizeOps: false,
+    sanitizeResources: false,
+    async fn() {
+      await using peer = await bindUdp({ hostname: "127.0.0.1", backend });
+      await using socket = await connectUdp({
+        ...peer.addr,
+        localHostname: "127.0.0.2",
         backend,
-      }),
-    );
-    abort.abort("during");
-    assertEquals(await aborted, "during");
-    await using timed = await connectUdp({
-      ...peer.addr,
-      timeout: 60_000,
-      backend,
-    });
-    assertEquals(timed.remoteAddr, peer.addr);
-    // What was begun before the abort is closed when it comes.
-    for (let i = 0; i < 20; i++) await turn();
+      });
+      assertEquals(socket.addr.hostname, "127.0.0.2");
+      await socket.send(utf8("x"));
+      assertEquals((await peer.receive()).addr, socket.addr);
+      const error = await rejection(connectUdp({
+        ...peer.addr,
+        localHostname: "127.0.0.2",
+        localPort: socket.addr.port,
+        backend,
+      }));
+      assertInstanceOf(error, Deno.errors.AddrInUse);
+      assertStringIncludes(
+        error.message,
+        `Cannot bind udp 127.0.0.2:${socket.addr.port}`,
+      );
+      const signal = AbortSignal.abort("before");
+      assertEquals(
+        await rejection(connectUdp({ ...peer.addr, signal, backend })),
+        "before",
+      );
+      const abort = new AbortController();
+      const aborted = rejection(
+        connectUdp({
+          hostname: "localhost",
+          port: 9,
+          signal: abort.signal,
+          backend,
+        }),
+      );
+      abort.abort("during");
+      assertEquals(await aborted, "during");
+      for (const localHostname of canListen("::1") ? ["::1"] : []) {
+        const error = await rejection(
+          connectUdp({ ...peer.addr, localHostname, backend }),
+        );
+        assertEquals(errorCode(error), "EAFNOSUPPORT");
+      }
+      await using timed = await connectUdp({
+        ...peer.addr,
+        timeout: 60_000,
+        backend,
+      });
+      assertEquals(timed.remoteAddr, peer.addr);
+    },
   });
 }
 
 // Faults
+
+testEachBackend(
+  "strangers cost a receive that waits no memory",
+  async (bind) => {
+    await using peer = await bind();
+    await using stranger = await bind();
+    await using socket = await bind();
+    await socket.connect(peer.addr);
+    // The wait is the first in the queue, whatever comes in between.
+    const first = socket.receive();
+    const second = socket.receive();
+    for (let i = 0; i < 200; i++) {
+      await stranger.send(utf8("psst"), socket.addr);
+      if (i % 10 === 0) { while (socket.strays <= i) await turn(); }
+    }
+    await peer.send(utf8("1"), socket.addr);
+    await peer.send(utf8("2"), socket.addr);
+    assertEquals(text((await first).data), "1");
+    assertEquals(text((await second).data), "2");
+    assertEquals(socket.strays, 200);
+  },
+);
 
 testEachBackend(
   "refusals of the network never break a socket",

@@ -321,24 +321,23 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
   // Sending
 
   send(data: Uint8Array, addr?: D, options?: WaitOptions): Promise<number> {
-    if (!(data instanceof Uint8Array)) {
-      return Promise.reject(notBytes(data, "data"));
-    }
     let signal: AbortSignal | undefined;
     let to: R | Promise<R>;
     try {
-      signal = signalOf(options, "send");
-      signal?.throwIfAborted();
+      if (!(data instanceof Uint8Array)) throw notBytes(data, "data");
+      if (options !== undefined) {
+        signal = signalOf(options, "send");
+        signal?.throwIfAborted();
+      }
       if (this.#closed) throw closedResource("Socket");
       to = this.destination(addr, data.length);
     } catch (error) {
       return Promise.reject(error);
     }
-    if (
-      this.#timeout !== undefined || signal !== undefined ||
-      to instanceof Promise
-    ) return this.#sendWaiting(data, to, signal);
-    return this.native.send(data, to).then(this.#onSent);
+    return this.#timeout === undefined && signal === undefined &&
+        !(to instanceof Promise)
+      ? this.native.send(data, to).then(this.#onSent)
+      : this.#sendWaiting(data, to, signal);
   }
 
   #onSent = (n: number): number => {

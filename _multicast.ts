@@ -154,8 +154,9 @@ export function hasInterface(name: string): boolean {
 /** The index of an interface, by which the runtime takes it. */
 function indexOf(name: string): number | undefined {
   if (/^\d+$/.test(name)) {
-    // The runtime would cut a larger one off.
-    return Number(name) < 2 ** 31 ? Number(name) : undefined;
+    // The runtime would cut a larger one off, and take 0 for any.
+    const index = Number(name);
+    return index > 0 && index < 2 ** 31 ? index : undefined;
   }
   const sys = { name: "sys", kind: "networkInterfaces" } as const;
   if (Deno.permissions.querySync(sys).state === "granted") {

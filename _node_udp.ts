@@ -249,14 +249,14 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
       ? join.on
       : zoneOf(join);
     const socket = this.#socket;
-    if (loopback !== undefined) socket.setMulticastLoopback(loopback);
-    if (ttl !== undefined) socket.setMulticastTTL(ttl);
     try {
       if (source === undefined) socket.addMembership(group, on);
       else socket.addSourceSpecificMembership(source, group, on);
     } catch (error) {
       throw joinError(join, family, error);
     }
+    if (loopback !== undefined) socket.setMulticastLoopback(loopback);
+    if (ttl !== undefined) socket.setMulticastTTL(ttl);
     return () => {
       if (source === undefined) socket.dropMembership(group, on);
       else socket.dropSourceSpecificMembership(source, group, on);

@@ -254,6 +254,20 @@ testEachBackend(
   },
 );
 
+testEachBackend("a join that fails sets nothing", async (bind) => {
+  const group = newGroup();
+  const [program, port] = await startMember(group);
+  await using python = program;
+  await using socket = await bind();
+  await assertRejects(
+    () => socket.joinMulticast(group, { interface: "10.9.9.9", ttl: 9 }),
+    Error,
+    "no interface",
+  );
+  await sender(socket).send(group, port, "hello");
+  assertEquals(await python.line(), "hello ttl 1");
+});
+
 Deno.test("udp node: ttl and multicastTtl hold each for their own", async () => {
   const group = newGroup();
   const [program, port] = await startMember(group);

@@ -11,7 +11,7 @@ import { errorCode, isTimeoutError } from "../errors.ts";
 import { bindUnixDatagram, type UnixDatagramSocket } from "../unix.ts";
 import { type BadCall, pattern, rejection, text, utf8 } from "./_bytes.ts";
 import { hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
-import { runDeno, startDeno, unstable } from "./_process.ts";
+import { runDeno, startDeno, startPython, unstable } from "./_process.ts";
 
 const has = hasUnix && unstable;
 
@@ -369,28 +369,35 @@ test("sends that were abandoned in the queue are not sent, nor kept", async (pat
 });
 
 test("who is quick enough to send while the path is bound is heard", async (path) => {
-  await using sender = await bindUnixDatagram();
-  for (let round = 0; round < 20; round++) {
-    // Sends as long as there is nobody, and then one more.
-    let sent = 0;
-    const sending = (async () => {
-      while (sent < 5) {
-        try {
-          await sender.send(utf8(`${sent}`), { path });
-          sent++;
-        } catch (error) {
-          assertEquals(errorCode(error), "ENOENT");
-        }
-      }
-    })();
+  const ROUNDS = 200;
+  // Tries all the time, so that it often meets the moment between two binds.
+  await using peer = await startPython(
+    `
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+print("ready")
+for i in range(int(sys.argv[2])):
+    while True:
+        try:
+            s.sendto(b"%d" % i, sys.argv[1])
+            break
+        except (FileNotFoundError, ConnectionRefusedError): pass
+    print("sent")
+    sys.stdin.readline()
+`,
+    path,
+    `${ROUNDS}`,
+  );
+  assertEquals(await peer.line(), "ready");
+  for (let i = 0; i < ROUNDS; i++) {
     await using socket = await bindUnixDatagram({ path });
-    for (let i = 0; i < 5; i++) {
-      assertEquals(text((await socket.receive()).data), `${i}`);
-    }
-    await sending;
-    // Nothing but the path is there.
+    assertEquals(text((await socket.receive()).data), `${i}`);
+    assertEquals(await peer.line(), "sent");
+    socket.close();
+    // Nothing is left there.
     const folder = path.slice(0, path.lastIndexOf("/"));
-    assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["s"]);
+    assertEquals([...Deno.readDirSync(folder)], []);
+    await peer.send("next");
   }
 });
 

@@ -27,6 +27,7 @@ export const ORDER: readonly (readonly string[])[] = [
   ["_datagram"],
   ["_destinations", "_multicast", "_unix_datagram"],
   ["_node_udp"],
+  ["_udp_options"],
   ["tcp", "udp", "unix", "tls"],
   ["serve"],
   ["socket"],

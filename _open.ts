@@ -1,7 +1,7 @@
 /** Opening sockets: names, aborts that leak nothing, and errors that say what could not be opened. */
 
 import { classOfCode } from "./_errno_table.ts";
-import { errorCode, strerror } from "./errors.ts";
+import { AddressSyntaxError, errorCode, strerror } from "./errors.ts";
 import type { SocketAddr } from "./types.ts";
 import { formatAddr, isIPv4, isIPv6, joinHostPort } from "./addr.ts";
 import { MAX_DELAY, timedOut } from "./_wait.ts";
@@ -22,6 +22,8 @@ export function openingError(
   cause: unknown,
 ): unknown {
   if (!(cause instanceof Error) || cause instanceof DOMException) return cause;
+  // The text of an option was wrong.
+  if (cause instanceof AddressSyntaxError) return cause;
   const code = errorCode(cause);
   let reason = cause.message.replace(/ \(os error \d+\)$/, "");
   let Class = cause.constructor as new (

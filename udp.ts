@@ -29,7 +29,14 @@
  */
 
 import type { DatagramSocket, UdpAddr, WaitOptions } from "./types.ts";
-import { type HostPort, isIPv4, isIPv6, sameAddr, unmapIPv4 } from "./addr.ts";
+import {
+  type HostPort,
+  isIPv4,
+  isIPv6,
+  joinHostPort,
+  sameAddr,
+  unmapIPv4,
+} from "./addr.ts";
 import {
   checkInteger,
   checkOptions,
@@ -232,35 +239,36 @@ export async function connectUdp(
   return await bounded(
     connectTo(addr),
     { timeout, signal },
-    // A lookup goes on after an abort, and what is bound by then is closed.
     (signal) =>
-      abandonable(signal, async () => {
-        const locals = local === undefined
-          ? undefined
-          : await openingLocal(local, localPort);
-        const peer = await findPeer(addr, locals && familyOf(locals[0]!));
-        const [wanted] = locals ?? [localFor(peer, localPort)];
-        if (!canReach(wanted!, peer.addr.hostname)) {
-          throw systemError("connect to", addr, "EAFNOSUPPORT");
-        }
-        try {
-          const socket = await open(
-            locals ?? [wanted!],
-            localPort,
-            settings,
-          );
-          socket.connectTo(peer);
-          return socket;
-        } catch (error) {
-          const bound = udpAddr({ hostname: wanted!, port: localPort });
-          throw openingError("bind", bound, error);
-        }
-      }),
+      abandonable(signal, () => openTo(addr, local, localPort, settings)),
   );
 }
 
+/** Finds out who the peer is, binds a socket of its family, and connects it. */
+async function openTo(
+  addr: UdpAddr,
+  local: string | undefined,
+  localPort: number,
+  settings: Settings,
+): Promise<UdpDatagrams> {
+  const own = local && await ownAddresses(local, localPort);
+  const peer = await findPeer(addr, own ? familyOf(own[0]!) : undefined);
+  const hostnames = own || [anyFor(peer, localPort)];
+  const bound = udpAddr({ hostname: hostnames[0]!, port: localPort });
+  if (!canReach(bound.hostname, peer.addr.hostname)) {
+    throw systemError("connect to", addr, "EAFNOSUPPORT");
+  }
+  try {
+    const socket = await open(hostnames, localPort, settings);
+    socket.connectTo(peer);
+    return socket;
+  } catch (error) {
+    throw openingError("bind", bound, error);
+  }
+}
+
 /** The addresses that our own end may have: all of the first one's family. */
-async function openingLocal(
+async function ownAddresses(
   hostname: string,
   port: number,
 ): Promise<string[]> {
@@ -283,7 +291,7 @@ function familyOf(hostname: string): 4 | 6 {
   return hostname.includes(":") ? 6 : 4;
 }
 
-/** Runs an opening that knows no signal: after an abort, what it opens is closed. */
+/** Runs an opening that knows no signal, and goes on after an abort: what it opens then is closed. */
 function abandonable<T extends { close(): void }>(
   signal: AbortSignal | undefined,
   open: () => Promise<T>,
@@ -299,13 +307,11 @@ function abandonable<T extends { close(): void }>(
 }
 
 /** Our own end for a peer: any address, or the peer's own where only that is granted. */
-function localFor({ addr: { hostname } }: Peer, port: number): string {
-  const [any, shown] = isIPv4(hostname)
-    ? ["0.0.0.0", hostname]
-    : ["::", `[${hostname}]`];
+function anyFor({ addr: { hostname } }: Peer, port: number): string {
+  const any = isIPv4(hostname) ? "0.0.0.0" : "::";
   const isHere = hostname === "::1" || /^127\./.test(hostname);
-  return isHere && !netGranted(`${any === "::" ? "[::]" : any}:${port}`) &&
-      netGranted(`${shown}:${port}`)
+  return isHere && !netGranted(joinHostPort(any, port)) &&
+      netGranted(joinHostPort(hostname, port))
     ? hostname
     : any;
 }

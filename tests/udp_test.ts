@@ -8,7 +8,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { errorCode, isTimeoutError } from "../errors.ts";
+import { AddressSyntaxError, errorCode, isTimeoutError } from "../errors.ts";
 import { bindUdp, connectUdp, type UdpSocket } from "../udp.ts";
 import {
   type BadCall,
@@ -122,6 +122,9 @@ Deno.test("bad options are told before anything is opened", async () => {
   for (const [options, Class, message] of bind) {
     await assertRejects(() => bindUdp(options as never), Class, message);
   }
+  const error = await rejection(bindUdp({ multicastInterface: "lo" }));
+  assertInstanceOf(error, AddressSyntaxError);
+  assertEquals([error.input, error.position], ["lo", 0]);
   const connect: BadCall[] = [
     [undefined, TypeError, "Invalid options of connectUdp"],
     [{}, TypeError, "Invalid port"],

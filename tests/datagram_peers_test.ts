@@ -762,6 +762,13 @@ say({ data, addr });
 await b.send(data, addr);
 say(await c.receive());
 console.log(c.strays);
+// The zone was the peer's: without one, nobody can tell it.
+c.disconnect();
+await b.send(data, addr);
+say(await c.receive());
+await c.connect({ ...b.addr, hostname: "fe80::b%2" });
+await b.send(data, addr);
+say(await c.receive());
 `,
       );
       assertEquals({ code, stdout: stdout.split("\n"), stderr }, {
@@ -775,6 +782,8 @@ console.log(c.strays);
           "connected from fe80::a%v1",
           "connected from fe80::b%v0",
           "0",
+          "connected from fe80::b",
+          "connected from fe80::b%2",
           "",
         ],
         stderr: "",

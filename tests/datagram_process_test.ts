@@ -47,6 +47,16 @@ ${body}`,
   );
 
   test(
+    "a socket that has done nothing is disposed of, and its name is free",
+    `
+await a[Symbol.asyncDispose]();
+await b[Symbol.asyncDispose]();
+console.log("disposed");
+`,
+    "disposed\n",
+  );
+
+  test(
     "a receive keeps it alive until a datagram comes",
     `
 setTimeout(() => a.send(new Uint8Array(3), b.addr), 30);

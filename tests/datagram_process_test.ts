@@ -92,6 +92,19 @@ console.log((await b.receive()).data.length);
   );
 
   test(
+    "a send behind an abandoned receive keeps it alive until it went",
+    `
+const receiving = b.receive({ signal: abort.signal });
+abort.abort("enough");
+await receiving.catch(console.log);
+for (let i = 0; i < 5; i++) await turn();
+console.log(await b.send(new Uint8Array(3), a.addr));
+console.log((await a.receive()).data.length);
+`,
+    "enough\n3\n3\n",
+  );
+
+  test(
     "a timed receive keeps it alive until its timeout",
     `
 b.timeout = 20;

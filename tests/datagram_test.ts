@@ -385,6 +385,17 @@ testEachDatagram(
     await a.send(utf8("here"), b.addr);
     assertEquals((await waiting).bytes, 0);
     assertEquals(await next(b), "here");
+    // One that is lent to the system is refused by it, or has no room.
+    const large = new Uint8Array(400_000);
+    const lent = b.receiveInto(large).then(({ bytes }) => bytes, (error) => {
+      assertInstanceOf(error, TypeError);
+      return 0;
+    });
+    structuredClone(large, { transfer: [large.buffer] });
+    await a.send(utf8("gone"), b.addr);
+    assertEquals(await lent, 0);
+    await a.send(utf8("here"), b.addr);
+    assertEquals(await next(b), "here");
   },
 );
 

@@ -244,11 +244,16 @@ for (let last = -1; sent !== last;) {
 sender.close();
 await sending;
 console.log("closed", sent > 0);
+// Nor does one whose caller has left, though its socket is open.
+const other = await sockets.bindUnixDatagram();
+other.timeout = 20;
+await other.send(new Uint8Array(1), { path }).catch((error) => console.log(error.name));
+console.log("finished");
 `,
     );
     assertEquals({ code, stdout, stderr }, {
       code: 0,
-      stdout: "Interrupted\nclosed true\n",
+      stdout: "Interrupted\nclosed true\nTimeoutError\nfinished\n",
       stderr: "",
     });
   },

@@ -33,18 +33,16 @@ export interface NodeUdpOptions {
   readonly maxQueuedBytes: number;
 }
 
-/** The modules that it takes, loaded when they are needed. */
-export interface NodeModules {
-  readonly createSocket: (options: SocketOptions) => Socket;
-  readonly nextTick: (callback: () => void) => void;
-}
+/** Makes a socket of `node:dgram`, which is loaded when it is needed. */
+export type CreateSocket = (options: SocketOptions) => Socket;
 
-export async function loadNode(): Promise<NodeModules> {
-  const [{ createSocket }, { nextTick }] = await Promise.all([
+export async function loadNode(): Promise<CreateSocket> {
+  const [{ createSocket }] = await Promise.all([
     import("node:dgram"),
+    // Without it nobody runs what is put off to the next tick, such as the end of a close.
     import("node:process"),
   ]);
-  return { createSocket, nextTick };
+  return createSocket;
 }
 
 /** What a datagram in the queue takes besides its bytes, so that empty ones are bounded too. */
@@ -62,7 +60,6 @@ interface Wanted {
 /** A UDP socket of `node:dgram`. */
 export class NodeUdp implements NativeDatagrams<HostPort> {
   readonly #socket: Socket;
-  readonly #nextTick: NodeModules["nextTick"];
   readonly #broadcast: boolean;
   readonly #maxQueued: number;
   /** What has come and nobody has wanted yet. */
@@ -79,11 +76,9 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
 
   private constructor(
     socket: Socket,
-    nextTick: NodeModules["nextTick"],
     { broadcast, maxQueuedBytes }: NodeUdpOptions,
   ) {
     this.#socket = socket;
-    this.#nextTick = nextTick;
     this.#broadcast = broadcast;
     this.#maxQueued = maxQueuedBytes;
     socket.on("message", (data, from) => this.#onMessage(data, from));
@@ -92,7 +87,7 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
 
   /** Binds a socket to an address; names are looked up before. */
   static bind(
-    { createSocket, nextTick }: NodeModules,
+    createSocket: CreateSocket,
     hostname: string,
     port: number,
     options: NodeUdpOptions,
@@ -121,7 +116,7 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
       socket.close();
       throw error;
     }
-    return new NodeUdp(socket, nextTick, options);
+    return new NodeUdp(socket, options);
   }
 
   /** Where the socket is bound. */
@@ -267,8 +262,6 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
 
   close(): void {
     if (this.#closing !== undefined) return;
-    // Its "close" comes only where something has been put off to the next tick before.
-    this.#nextTick(() => {});
     this.#closing = new Promise((resolve) => this.#socket.close(resolve));
     this.#queue = [];
     clearInterval(this.#hold);

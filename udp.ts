@@ -323,14 +323,14 @@ async function open(
   settings: Settings,
 ): Promise<UdpDatagrams> {
   const { backend, ttl, multicastTtl, multicastInterface } = settings;
-  const node = backend === "node" ? await loadNode() : undefined;
+  const createSocket = backend === "node" ? await loadNode() : undefined;
   return openFirst(hostnames, (hostname) => {
     const family = familyOf(hostname);
     checkTtl(ttl, "ttl", family);
     checkTtl(multicastTtl, "multicastTtl", family);
     checkInterface(multicastInterface, family);
     const zone = splitZone(hostname)[1];
-    if (node === undefined) {
+    if (createSocket === undefined) {
       const { reuseAddress, multicastLoopback } = settings;
       const native = Deno.listenDatagram({
         transport: "udp",
@@ -346,7 +346,10 @@ async function open(
         (join, family) => joinNative(native, join, family),
       );
     }
-    const native = NodeUdp.bind(node, hostname, port, { ...settings, family });
+    const native = NodeUdp.bind(createSocket, hostname, port, {
+      ...settings,
+      family,
+    });
     return new UdpDatagrams(
       native,
       native.addr,

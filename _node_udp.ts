@@ -64,6 +64,8 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
   readonly #maxQueued: number;
   /** What has come and nobody has wanted yet. */
   #queue: Received[] = [];
+  /** How many of its first places are empty: shifting an array moves all the others. */
+  #start = 0;
   #queued = 0;
   /** How many datagrams had no room in the queue. */
   dropped = 0;
@@ -93,7 +95,7 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
     options: NodeUdpOptions,
   ): NodeUdp {
     const { family, reuseAddress, ipv6Only } = options;
-    // Where the permission is missing, binding would end the process.
+    // Asked before: a refusal that `node:dgram` meets in a later tick ends the process.
     demandNet(joinHostPort(hostname, port));
     const socket = createSocket({
       type: family === 4 ? "udp4" : "udp6",
@@ -180,9 +182,6 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
     });
   }
 
-  /** How many of the queue's first places are empty: shifting an array moves all the others. */
-  #start = 0;
-
   #shift(): Received | undefined {
     const first = this.#queue[this.#start];
     if (first === undefined) return undefined;
@@ -199,11 +198,10 @@ export class NodeUdp implements NativeDatagrams<HostPort> {
 
   send(p: Uint8Array, { hostname, port }: HostPort): Promise<number> {
     return new Promise((resolve, reject) => {
+      const to: UdpAddr = { transport: "udp", hostname, port };
       this.#socket.send(p, port, hostname, (error, bytes) => {
         if (error === null) resolve(bytes);
-        else {reject(
-            this.#sendError(error, { transport: "udp", hostname, port }),
-          );}
+        else reject(this.#sendError(error, to));
       });
     });
   }

@@ -192,6 +192,14 @@ class Node<T, P> implements Waiter<P>, Fresh {
   }
 }
 
+/** The promise that a caller waits for. */
+function promiseOf<T, P>(node: Node<T, P>): Promise<T> {
+  const promise = new Promise<unknown>(executor) as Promise<T>;
+  node.resolve = resolve;
+  node.reject = reject;
+  return promise;
+}
+
 /** Callers in their order, each with a timeout and a signal of its own. */
 export class WaitQueue<T, P> {
   readonly #what: string;
@@ -236,14 +244,11 @@ export class WaitQueue<T, P> {
   /** Puts a caller at the start, who has been served before and got nothing. */
   addFirst(payload: P): Promise<T> {
     const node = new Node<T, P>(payload, this.#timer);
-    const promise = new Promise<unknown>(executor) as Promise<T>;
-    node.resolve = resolve;
-    node.reject = reject;
     if (this.#head === undefined) this.#tail = node;
     else this.#head.before = node;
     node.after = this.#head;
     this.#head = node;
-    return promise;
+    return promiseOf(node);
   }
 
   /** Puts a caller at the end. The promise is the caller's. */
@@ -254,9 +259,6 @@ export class WaitQueue<T, P> {
   ): Promise<T> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     const node = new Node<T, P>(payload, this.#timer);
-    const promise = new Promise<unknown>(executor) as Promise<T>;
-    node.resolve = resolve;
-    node.reject = reject;
     if (this.#tail === undefined) this.#head = node;
     else this.#tail.after = node;
     node.before = this.#tail;
@@ -271,7 +273,7 @@ export class WaitQueue<T, P> {
       node.onAbort = () => this.#abandon(node, signal.reason);
       signal.addEventListener("abort", node.onAbort);
     }
-    return promise;
+    return promiseOf(node);
   }
 
   /** Gives a caller, the first by default, its result, unless it has left. */

@@ -25,6 +25,7 @@
 
 export * from "./addr.ts";
 export * from "./errors.ts";
+export * from "./framing.ts";
 export * from "./io.ts";
 export * from "./pair.ts";
 export * from "./tcp.ts";

@@ -19,6 +19,7 @@ export const ORDER: readonly (readonly string[])[] = [
   ["_read_side", "_write_side"],
   ["_stream"],
   ["pair"],
+  ["_frame_format"],
   ["framing"],
   ["_open"],
   ["_socket_file"],

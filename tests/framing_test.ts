@@ -1,0 +1,765 @@
+/** Framing: lines, delimiters and frames, however the bytes come in. */
+
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import { IncompleteReadError, isTimeoutError, LimitError } from "../errors.ts";
+import {
+  BufferedReader,
+  encodeFrame,
+  type FrameFormat,
+  writeFrame,
+  writeLine,
+} from "../framing.ts";
+import { pair } from "../pair.ts";
+import type { Reader } from "../types.ts";
+import {
+  type BadCall,
+  pattern,
+  rejection,
+  text,
+  turn,
+  utf8,
+} from "./_bytes.ts";
+
+/** A reader of given pieces, each of which one read brings at most. It keeps no read. */
+function source(...pieces: (string | Uint8Array)[]): Reader & { left: number } {
+  const rest = pieces.map((piece) =>
+    typeof piece === "string" ? utf8(piece) : piece
+  );
+  return {
+    get left() {
+      return rest.length;
+    },
+    read(p) {
+      const piece = rest.shift();
+      if (piece === undefined) return Promise.resolve(null);
+      const n = Math.min(p.length, piece.length);
+      p.set(piece.subarray(0, n));
+      if (n < piece.length) rest.unshift(piece.subarray(n));
+      return Promise.resolve(n);
+    },
+  };
+}
+
+/** The bytes of a text or of bytes, cut into pieces of a size. */
+function cut(data: string | Uint8Array, size: number): Uint8Array[] {
+  const bytes = typeof data === "string" ? utf8(data) : data;
+  const pieces: Uint8Array[] = [];
+  for (let i = 0; i < bytes.length; i += size) {
+    pieces.push(bytes.subarray(i, i + size));
+  }
+  return pieces;
+}
+
+async function collect<T>(iterable: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const one of iterable) all.push(one);
+  return all;
+}
+
+const TEXT = "one\r\ntwo\n\n\r\nä€😀 ünï\n\r\r\nlone\rcr\n" +
+  "x".repeat(300) + "\r\n" + "é".repeat(200) + "\nend\n";
+const LINES = TEXT.split("\n").slice(0, -1).map((line) =>
+  line.replace(/\r$/, "")
+);
+
+Deno.test("lines come whole, however the bytes are cut", async () => {
+  for (const size of [1, 2, 3, 5, 16, 17, 64, 10_000]) {
+    for (const bufSize of [16, 31, 65536]) {
+      const make = () =>
+        new BufferedReader(source(...cut(TEXT, size)), { bufSize });
+      assertEquals(await collect(make().lines()), LINES);
+      assertEquals((await collect(make().lineBatches())).flat(), LINES);
+      const reader = make();
+      const lines: string[] = [];
+      for (let line; (line = await reader.readLine()) !== null;) {
+        lines.push(line);
+      }
+      assertEquals(lines, LINES);
+      assertEquals(await reader.readLine(), null);
+    }
+  }
+});
+
+Deno.test("bytes that are no UTF-8 are one line all the same", async () => {
+  const data = new Uint8Array([
+    0xff,
+    0x41,
+    10,
+    0xe2,
+    0x82,
+    10,
+    0xc3,
+    0xa9,
+    0xff,
+    13,
+    10,
+    0xef,
+    0xbb,
+    0xbf,
+    0x41,
+    10,
+  ]);
+  for (const size of [1, 3, 100]) {
+    const make = () => new BufferedReader(source(...cut(data, size)));
+    const wanted = ["\ufffdA", "\ufffd", "é\ufffd", "\ufeffA"];
+    assertEquals(await collect(make().lines()), wanted);
+    assertEquals((await collect(make().lineBatches())).flat(), wanted);
+  }
+});
+
+Deno.test("an unterminated end is an error, or a line", async () => {
+  const make = () => new BufferedReader(source("one\ntwo"));
+  const reader = make();
+  assertEquals(await reader.readLine(), "one");
+  const error = await rejection(reader.readLine());
+  assertInstanceOf(error, IncompleteReadError);
+  assertEquals(text(error.partial), "two");
+  assertEquals(await reader.readLine(), null);
+  await assertRejects(() => collect(make().lines()), IncompleteReadError);
+  await assertRejects(() => collect(make().lineBatches()), IncompleteReadError);
+  assertEquals(await collect(make().lines({ unterminated: "line" })), [
+    "one",
+    "two",
+  ]);
+  assertEquals(await collect(make().lineBatches({ unterminated: "line" })), [[
+    "one",
+  ], ["two"]]);
+  const full = new BufferedReader(source("0123456789abcdef"), { bufSize: 16 });
+  assertEquals(
+    await full.readLine({ unterminated: "line" }),
+    "0123456789abcdef",
+  );
+  const cr = new BufferedReader(source("a\r"));
+  assertEquals(await cr.readLine({ unterminated: "line" }), "a");
+});
+
+Deno.test("a limit leaves the position where it was", async () => {
+  const long = "x".repeat(50);
+  for (const size of [1, 7, 100]) {
+    const make = () =>
+      new BufferedReader(source(...cut(`ok\n${long}\r\nnext\n`, size)), {
+        bufSize: 16,
+      });
+    for (const limit of [10, 49]) {
+      const reader = make();
+      assertEquals(await reader.readLine({ limit }), "ok");
+      for (let i = 0; i < 2; i++) {
+        const error = await rejection(reader.readLine({ limit }));
+        assertInstanceOf(error, LimitError);
+        assertEquals([error.limit, text(error.partial)], [
+          limit,
+          "x".repeat(limit),
+        ]);
+      }
+      assertEquals(await reader.skipLine(), 52);
+      assertEquals(await reader.readLine({ limit }), "next");
+      assertEquals(await reader.skipLine(), 0);
+    }
+    const reader = make();
+    assertEquals(await collect(reader.lines({ limit: 50 })), [
+      "ok",
+      long,
+      "next",
+    ]);
+    const batches = make();
+    const seen: string[] = [];
+    const error = await rejection((async () => {
+      for await (const batch of batches.lineBatches({ limit: 10 })) {
+        seen.push(...batch);
+      }
+    })());
+    assertInstanceOf(error, LimitError);
+    assertEquals(seen, ["ok"]);
+    assertEquals(await batches.readLine({ limit: 50 }), long);
+    const until = make();
+    assertEquals(text(await until.readUntil("\n")), "ok\n");
+    assertInstanceOf(
+      await rejection(until.readUntil("\r\n", { limit: 49 })),
+      LimitError,
+    );
+    assertEquals(
+      text(await until.readUntil("\r\n", { limit: 50 })),
+      `${long}\r\n`,
+    );
+  }
+});
+
+Deno.test("lines that are decoded already keep a smaller limit", async () => {
+  const reader = new BufferedReader(source("a\nlong line\nb\n"));
+  assertEquals(await reader.readLine(), "a");
+  await assertRejects(() => reader.readLine({ limit: 4 }), LimitError);
+  assertEquals(await reader.readLine({ limit: 9 }), "long line");
+  assertEquals(await collect(reader.lineBatches({ limit: 4 })), [["b"]]);
+});
+
+Deno.test("all sorts of reads share one position", async () => {
+  const data = utf8("GET /é HTTP/1.1\r\nHost: x\r\n\r\n");
+  for (const size of [1, 4, 100]) {
+    const reader = new BufferedReader(
+      source(
+        ...cut(data, size),
+        ...cut(encodeFrame(pattern(300), { bytes: 2 }), size),
+        ...cut("tail\nlast", size),
+      ),
+      { bufSize: 32 },
+    );
+    assertEquals(text(await reader.peek(3)), "GET");
+    assertEquals(await reader.readLine(), "GET /é HTTP/1.1");
+    assertEquals(text(await reader.peek(5)), "Host:");
+    for await (const line of reader.lines()) {
+      assertEquals(line, "Host: x");
+      break;
+    }
+    assertEquals(
+      text(await reader.readUntil(new Uint8Array([13, 10]))),
+      "\r\n",
+    );
+    assertEquals(await reader.readFrame({ bytes: 2 }), pattern(300));
+    assertEquals(text(await reader.readExact(2)), "ta");
+    const buffer = new Uint8Array(3);
+    assertEquals(await reader.readExact(buffer), buffer);
+    assertEquals(text(buffer), "il\n");
+    const some = new Uint8Array(2);
+    let rest = "";
+    for (let n; (n = await reader.read(some)) !== null;) {
+      rest += text(some.subarray(0, n));
+    }
+    assertEquals(rest, "last");
+    assertEquals(await reader.read(some), null);
+    assertEquals(await reader.read(new Uint8Array(0)), 0);
+    assertEquals(await reader.peek(5), new Uint8Array(0));
+    assertEquals(reader.buffered, 0);
+  }
+});
+
+Deno.test("readUntil() finds delimiters across all borders", async () => {
+  for (const delimiter of ["--", "aab", "\r\n\r\n", "ab"]) {
+    const data = `aaaab-\r\n\r-aa${delimiter}x${delimiter}${delimiter}rest`;
+    for (const size of [1, 2, 3, 100]) {
+      const reader = new BufferedReader(source(...cut(data, size)), {
+        bufSize: 16,
+      });
+      let at = 0;
+      for (;;) {
+        const end = data.indexOf(delimiter, at);
+        if (end < 0) break;
+        assertEquals(
+          text(await reader.readUntil(delimiter)),
+          data.slice(at, end + delimiter.length),
+        );
+        at = end + delimiter.length;
+      }
+      const error = await rejection(reader.readUntil(delimiter));
+      assertInstanceOf(error, IncompleteReadError);
+      assertEquals(text(error.partial), data.slice(at));
+      assertEquals(
+        (await rejection(reader.readUntil("x")) as IncompleteReadError).partial
+          .length,
+        0,
+      );
+    }
+  }
+});
+
+Deno.test("an early end hands over the bytes", async () => {
+  const exact = await rejection(new BufferedReader(source("abc")).readExact(5));
+  assertInstanceOf(exact, IncompleteReadError);
+  assertEquals([text(exact.partial), exact.expected], ["abc", 5]);
+  const frame = encodeFrame(pattern(100), { bytes: 4 });
+  for (const end of [1, 3, 4, 50, 103]) {
+    const reader = new BufferedReader(source(frame.subarray(0, end)), {
+      bufSize: 32,
+    });
+    const error = await rejection(reader.readFrame({ bytes: 4 }));
+    assertInstanceOf(error, IncompleteReadError);
+    assertEquals(error.partial, frame.subarray(0, end));
+    assertEquals(await reader.readFrame({ bytes: 4 }), null);
+  }
+});
+
+const FORMATS: readonly FrameFormat[] = [
+  { bytes: 1 },
+  { bytes: 2 },
+  { bytes: 2, littleEndian: true },
+  { bytes: 3 },
+  { bytes: 4, littleEndian: true },
+  { bytes: 4, adjustment: -4 },
+  { bytes: 4, offset: 1, adjustment: -4 },
+  { bytes: 2, offset: 3, adjustment: 2 },
+  { bytes: 8 },
+  { bytes: 8, littleEndian: true },
+  { varint: "leb128" },
+  { varint: "quic" },
+];
+
+Deno.test("frames of every format, however the bytes are cut", async () => {
+  for (const format of FORMATS) {
+    const least = "offset" in format
+      ? (format.offset ?? 0) + Math.max(format.adjustment ?? 0, 0)
+      : 0;
+    const frames = [0, 1, 63, 64, 127, 128, 200].map((size) =>
+      pattern(Math.max(size, least), size + 1)
+    );
+    const wire = new Uint8Array(
+      await new Blob(frames.map((frame) => encodeFrame(frame, format)))
+        .arrayBuffer(),
+    );
+    for (const size of [1, 3, 16, 100_000]) {
+      for (const bufSize of [16, 65536]) {
+        const make = () =>
+          new BufferedReader(source(...cut(wire, size)), { bufSize });
+        assertEquals(await collect(make().frames(format)), frames);
+        assertEquals(
+          (await collect(make().frameBatches(format))).flat(),
+          frames,
+        );
+        const reader = make();
+        for (const frame of frames) {
+          assertEquals(await reader.readFrame(format), frame);
+        }
+        assertEquals(await reader.readFrame(format), null);
+      }
+    }
+  }
+});
+
+Deno.test("frames on the wire look as their formats say", () => {
+  const data = new Uint8Array([7, 8]);
+  for (
+    const [format, wire] of [
+      [{ bytes: 1 }, [2, 7, 8]],
+      [{ bytes: 3 }, [0, 0, 2, 7, 8]],
+      [{ bytes: 4, littleEndian: true }, [2, 0, 0, 0, 7, 8]],
+      [{ bytes: 4, adjustment: -4 }, [0, 0, 0, 6, 7, 8]],
+      [{ bytes: 4, offset: 1, adjustment: -4 }, [7, 0, 0, 0, 5, 8]],
+      [{ bytes: 8 }, [0, 0, 0, 0, 0, 0, 0, 2, 7, 8]],
+      [{ varint: "leb128" }, [2, 7, 8]],
+      [{ varint: "quic" }, [2, 7, 8]],
+    ] as const
+  ) {
+    assertEquals(encodeFrame(data, format), new Uint8Array(wire));
+  }
+  const long = new Uint8Array(300);
+  assertEquals(
+    encodeFrame(long, { varint: "leb128" }).subarray(0, 2),
+    new Uint8Array([0xac, 2]),
+  );
+  assertEquals(
+    encodeFrame(long, { varint: "quic" }).subarray(0, 2),
+    new Uint8Array([0x41, 0x2c]),
+  );
+  // RFC 9000, A.1: 494,878,333 and 15,293.
+  assertEquals(
+    encodeFrame(new Uint8Array(15293), { varint: "quic" }).subarray(0, 2),
+    new Uint8Array([0x7b, 0xbd]),
+  );
+});
+
+Deno.test("lengths that are none, or too large, leave the position where it was", async () => {
+  for (
+    const [format, wire, Class] of [
+      [{ bytes: 4, adjustment: -4 }, [0, 0, 0, 3, 1], Deno.errors.InvalidData],
+      [{ varint: "leb128" }, Array(11).fill(0xff), Deno.errors.InvalidData],
+      [{ bytes: 4 }, [255, 255, 255, 255, 1], LimitError],
+      [{ bytes: 8 }, Array(9).fill(255), LimitError],
+      [{ bytes: 2, maxLength: 9 }, [0, 10, 1], LimitError],
+      [{ varint: "quic" }, Array(9).fill(255), LimitError],
+    ] as const
+  ) {
+    const reader = new BufferedReader(source(new Uint8Array(wire)));
+    for (let i = 0; i < 2; i++) {
+      assertInstanceOf(await rejection(reader.readFrame(format)), Class);
+      assertInstanceOf(await rejection(collect(reader.frames(format))), Class);
+      assertInstanceOf(
+        await rejection(collect(reader.frameBatches(format))),
+        Class,
+      );
+    }
+    assertEquals(await reader.readExact(wire.length), new Uint8Array(wire));
+  }
+});
+
+Deno.test("bad arguments are told before anything is read or written", async () => {
+  const from = source("a\n");
+  const reader = new BufferedReader(from);
+  assertThrows(
+    () => new BufferedReader(null as never),
+    TypeError,
+    "Invalid reader",
+  );
+  assertThrows(
+    () => new BufferedReader(from, { bufSize: 8 }),
+    RangeError,
+    "Invalid bufSize",
+  );
+  const calls:
+    readonly (readonly [() => Promise<unknown>, BadCall[1], string])[] = [
+      [() => reader.read("x" as never), TypeError, "Invalid buffer"],
+      [() => reader.peek(-1), RangeError, "Invalid n"],
+      [() => reader.readExact(1.5), RangeError, "Invalid size"],
+      [() => reader.readExact("x" as never), TypeError, "Invalid size"],
+      [() => reader.readUntil(""), RangeError, "Invalid delimiter"],
+      [
+        () => reader.readUntil(new Uint8Array(2000)),
+        RangeError,
+        "Invalid delimiter",
+      ],
+      [() => reader.readUntil(5 as never), TypeError, "Invalid delimiter"],
+      [
+        () => reader.readUntil("\n", { limit: -1 }),
+        RangeError,
+        "Invalid limit",
+      ],
+      [
+        () => reader.readLine({ limit: "1" as never }),
+        TypeError,
+        "Invalid limit",
+      ],
+      [
+        () => reader.readLine({ unterminated: "no" as never }),
+        TypeError,
+        "Invalid unterminated",
+      ],
+      [
+        () => reader.readLine({ signal: 1 as never }),
+        TypeError,
+        "Invalid signal",
+      ],
+      [
+        () => reader.readLine(null as never),
+        TypeError,
+        "Invalid options of readLine",
+      ],
+      [
+        () => reader.skipLine(5 as never),
+        TypeError,
+        "Invalid options of skipLine",
+      ],
+      [
+        () => reader.readFrame({ bytes: 5 } as never),
+        TypeError,
+        "Invalid bytes",
+      ],
+      [() => reader.readFrame({} as never), TypeError, "Invalid bytes"],
+      [
+        () => reader.readFrame(null as never),
+        TypeError,
+        "Invalid options of the frame format",
+      ],
+      [
+        () => reader.readFrame({ varint: "x" } as never),
+        TypeError,
+        "Invalid varint",
+      ],
+      [
+        () => reader.readFrame({ varint: "quic", bytes: 1 } as never),
+        TypeError,
+        "got both",
+      ],
+      [
+        () => reader.readFrame({ bytes: 1, offset: -1 }),
+        RangeError,
+        "Invalid offset",
+      ],
+      [
+        () => reader.readFrame({ bytes: 1, maxLength: Infinity }),
+        RangeError,
+        "Invalid maxLength",
+      ],
+      [
+        () => reader.readFrame({ bytes: 1, littleEndian: 1 } as never),
+        TypeError,
+        "Invalid littleEndian",
+      ],
+    ];
+  for (const [call, Class, message] of calls) {
+    await assertRejects(call, Class, message);
+  }
+  assertEquals(from.left, 1);
+  assertThrows(
+    () => encodeFrame("x" as never, { bytes: 1 }),
+    TypeError,
+    "Invalid data",
+  );
+  assertThrows(
+    () => encodeFrame(new Uint8Array(256), { bytes: 1 }),
+    RangeError,
+    "expected 0 to 255 bytes",
+  );
+  assertThrows(
+    () => encodeFrame(new Uint8Array(2), { bytes: 2, offset: 3 }),
+    RangeError,
+    "at least 3",
+  );
+  assertThrows(
+    () => encodeFrame(new Uint8Array(9), { bytes: 2, maxLength: 8 }),
+    RangeError,
+    "expected 0 to 8",
+  );
+  assertThrows(
+    () => encodeFrame(new Uint8Array(1), { bytes: 2, adjustment: 2 }),
+    RangeError,
+    "expected 2 to",
+  );
+  const [a, b] = pair();
+  for (const line of ["a\nb", "a\r", "\n"]) {
+    await assertRejects(
+      () => writeLine(a, line),
+      TypeError,
+      "a line end in it",
+    );
+  }
+  await assertRejects(
+    () => writeLine(a, 5 as never),
+    TypeError,
+    "Invalid line",
+  );
+  await assertRejects(
+    () => writeLine(a, "x", { end: "\r" as never }),
+    TypeError,
+    "Invalid end",
+  );
+  await assertRejects(
+    () => writeFrame(a, new Uint8Array(256), { bytes: 1 }),
+    RangeError,
+  );
+  assertEquals(a.bytesWritten, 0);
+  a.close();
+  b.close();
+});
+
+Deno.test("an abort or a timeout in mid-message keeps what was read", async () => {
+  const [a, b] = pair();
+  const reader = new BufferedReader(b, { bufSize: 16 });
+  const abort = async (call: (signal: AbortSignal) => Promise<unknown>) => {
+    const controller = new AbortController();
+    const waiting = rejection(call(controller.signal));
+    await turn();
+    controller.abort("enough");
+    assertEquals(await waiting, "enough");
+    b.timeout = 1;
+    assert(isTimeoutError(await rejection(call(new AbortController().signal))));
+    b.timeout = undefined;
+  };
+  await a.writeAll(utf8("half a li"));
+  await abort((signal) => reader.readLine({ signal }));
+  await a.writeAll(utf8("ne of many bytes"));
+  await abort((signal) => collect(reader.lines({ signal })));
+  await abort((signal) =>
+    reader.skipLine({ signal }).then((n) => n, (e) => {
+      throw e;
+    }).catch((e) => {
+      throw e;
+    })
+  ).catch(() => {});
+  a.close();
+  b.close();
+
+  const [c, d] = pair();
+  const frames = new BufferedReader(d, { bufSize: 16 });
+  const data = pattern(1000);
+  const wire = encodeFrame(data, { bytes: 4 });
+  for (let at = 0; at < wire.length; at += 100) {
+    d.timeout = 1;
+    assert(isTimeoutError(await rejection(frames.readFrame({ bytes: 4 }))));
+    d.timeout = undefined;
+    await c.writeAll(wire.subarray(at, at + 100));
+  }
+  assertEquals(await frames.readFrame({ bytes: 4 }), data);
+  await c.writeAll(utf8("ab"));
+  d.timeout = 1;
+  assert(isTimeoutError(await rejection(frames.readExact(5))));
+  assert(isTimeoutError(await rejection(frames.readUntil("--"))));
+  assert(isTimeoutError(await rejection(frames.peek(3))));
+  d.timeout = undefined;
+  await c.writeAll(utf8("-"));
+  const until = frames.readUntil("--");
+  await c.writeAll(utf8("-cd"));
+  assertEquals(text(await until), "ab--");
+  assertEquals(text(await frames.readExact(2)), "cd");
+  c.close();
+  d.close();
+});
+
+Deno.test("a reader that keeps no read loses nothing either", async () => {
+  const waits: PromiseWithResolvers<string | null>[] = [];
+  const reader = new BufferedReader({
+    async read(p) {
+      const wait = Promise.withResolvers<string | null>();
+      waits.push(wait);
+      const said = await wait.promise;
+      if (said === null) return null;
+      p.set(utf8(said));
+      return said.length;
+    },
+  }, { bufSize: 16 });
+  const bring = async (said: string | null) => {
+    while (waits.length === 0) await turn();
+    waits.shift()!.resolve(said);
+    await turn();
+  };
+  const first = reader.readLine();
+  await bring("one\ntw");
+  assertEquals(await first, "one");
+  const abort = new AbortController();
+  const second = rejection(reader.readLine({ signal: abort.signal }));
+  await turn();
+  abort.abort("enough");
+  assertEquals(await second, "enough");
+  // What is there is taken while the read is under way, and what it brings comes behind it.
+  assertEquals(text(await reader.readExact(2)), "tw");
+  const third = reader.readLine();
+  await bring("o\nthree\n");
+  assertEquals(await third, "o");
+  assertEquals(await reader.readLine(), "three");
+  const last = reader.readLine();
+  await bring(null);
+  assertEquals(await last, null);
+  assertEquals(waits.length, 0);
+});
+
+Deno.test("calls are served in their order, and one that leaves ends no other", async () => {
+  const [a, b] = pair();
+  const reader = new BufferedReader(b);
+  const abort = new AbortController();
+  const waits = [
+    reader.readLine(),
+    rejection(reader.readLine({ signal: abort.signal })),
+    reader.readExact(3).then(text),
+    reader.readFrame({ bytes: 1 }).then((frame) => text(frame!)),
+    reader.readLine(),
+  ];
+  await turn();
+  abort.abort("enough");
+  await a.writeAll(utf8("one\nabc\u0002hitwo\n"));
+  assertEquals(await Promise.all(waits), ["one", "enough", "abc", "hi", "two"]);
+  a.close();
+  b.close();
+});
+
+Deno.test("errors of the reader come through, and a wrong count is one", async () => {
+  const [a, b] = pair();
+  const reader = new BufferedReader(b);
+  await a.writeAll(utf8("buffered\nrest"));
+  assertEquals(await reader.readLine(), "buffered");
+  b.close();
+  for (let i = 0; i < 2; i++) {
+    assertInstanceOf(
+      await rejection(reader.readLine()),
+      Deno.errors.BadResource,
+    );
+  }
+  assertEquals(text(await reader.readExact(4)), "rest");
+  a.close();
+  for (const n of [-1, 1.5, 1e9, "1"]) {
+    const wrong = new BufferedReader({
+      read: () => Promise.resolve(n as number),
+    });
+    await assertRejects(() => wrong.readLine(), TypeError, "Reader brought");
+  }
+});
+
+/** Counts the bytes that are looked at in searches while something is done. */
+async function scanned(what: () => Promise<void>): Promise<number> {
+  let count = 0;
+  const proto = Uint8Array.prototype;
+  const { indexOf, lastIndexOf } = proto;
+  proto.indexOf = function (element, from = 0) {
+    const at = indexOf.call(this, element, from);
+    count += (at < 0 ? this.length : at + 1) - from;
+    return at;
+  };
+  proto.lastIndexOf = function (this: Uint8Array, element, from = Infinity) {
+    const at = lastIndexOf.call(this, element, from);
+    count += Math.min(from, this.length - 1) - at;
+    return at;
+  };
+  try {
+    await what();
+  } finally {
+    Object.assign(proto, { indexOf, lastIndexOf });
+  }
+  return count;
+}
+
+Deno.test("searching is linear, however small the pieces and the waits", async () => {
+  const SIZE = 50_000;
+  const drip = (): Reader => {
+    let left = SIZE;
+    return {
+      read(p) {
+        if (left < 0) return Promise.resolve(null);
+        p[0] = left-- === 0 ? 10 : 120;
+        return Promise.resolve(1);
+      },
+    };
+  };
+  const line = await scanned(async () => {
+    const reader = new BufferedReader(drip());
+    assertEquals((await reader.readLine())!.length, SIZE);
+  });
+  assert(line < 3 * SIZE, `${line} bytes of ${SIZE}`);
+  const until = await scanned(async () => {
+    const reader = new BufferedReader(drip());
+    assertEquals((await reader.readUntil("x\n")).length, SIZE + 1);
+  });
+  assert(until < 3 * SIZE, `${until} bytes of ${SIZE}`);
+  // Each wait ends after a byte, and the next one goes on where it was.
+  const [a, b] = pair();
+  const timed = await scanned(async () => {
+    const reader = new BufferedReader(b);
+    for (let i = 0; i < 2000; i++) {
+      await a.writeAll(utf8("x"));
+      const abort = new AbortController();
+      const waiting = rejection(
+        i % 2
+          ? reader.readLine({ signal: abort.signal })
+          : reader.readUntil("--", { signal: abort.signal }),
+      );
+      await turn();
+      abort.abort("enough");
+      await waiting;
+    }
+    await a.writeAll(utf8("\n"));
+    assertEquals((await reader.readLine())!.length, 2000);
+  });
+  assert(timed < 5 * 2000, `${timed} bytes of 2000`);
+  a.close();
+  b.close();
+});
+
+Deno.test("writers' frames and lines do not mix", async () => {
+  const [a, b] = pair({ capacity: 16 });
+  const reader = new BufferedReader(b);
+  const writing = Promise.all([
+    ...Array.from(
+      { length: 20 },
+      (_, i) => writeLine(a, `line ${i} `.repeat(20), { end: "\r\n" }),
+    ),
+  ]);
+  const lines: string[] = [];
+  for (let i = 0; i < 20; i++) lines.push((await reader.readLine())!);
+  await writing;
+  assertEquals(
+    lines,
+    Array.from({ length: 20 }, (_, i) => `line ${i} `.repeat(20)),
+  );
+  const framing = Promise.all(
+    Array.from(
+      { length: 20 },
+      (_, i) => writeFrame(a, pattern(100, i), { bytes: 2 }),
+    ),
+  );
+  for (let i = 0; i < 20; i++) {
+    assertEquals(await reader.readFrame({ bytes: 2 }), pattern(100, i));
+  }
+  await framing;
+  a.close();
+  b.close();
+});

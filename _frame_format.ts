@@ -105,7 +105,7 @@ export function checkFormat(format: FrameFormat): Format {
 export interface Header {
   /** How many bytes the header has, what stands before the length field included. */
   size: number;
-  /** How many bytes follow; -1 if no length can be that. */
+  /** How many bytes follow; negative if no length can be that. */
   length: number;
 }
 
@@ -139,7 +139,7 @@ export function parseHeader(
       length = length * 256 + data[i]!;
     }
   }
-  header.length = Math.max(length + format.adjustment, -1);
+  header.length = length + format.adjustment;
   return true;
 }
 

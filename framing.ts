@@ -393,7 +393,6 @@ export class BufferedReader implements KeepingReader {
     signal: AbortSignal | undefined,
   ): Promise<Uint8Array<ArrayBuffer>> {
     while (this.buffered < size) {
-      if (size > this.#buffer.length) this.#moveTo(size);
       if (!await this.#fill(signal, size)) throw this.#incomplete(expected);
     }
     const isOwn = this.#start === 0 && this.#end === size &&
@@ -406,17 +405,6 @@ export class BufferedReader implements KeepingReader {
       this.#start = this.#end = this.#scanned = 0;
     } else this.#consume(size);
     return bytes;
-  }
-
-  /** Moves what there is into a buffer that the message fills. */
-  #moveTo(size: number): void {
-    // A read under way still writes into the old one.
-    if (this.#filling !== undefined) return;
-    const exact = new Uint8Array(size);
-    exact.set(this.#buffer.subarray(this.#start, this.#end));
-    this.#end = this.buffered;
-    this.#start = this.#scanned = 0;
-    this.#buffer = exact;
   }
 
   /**

@@ -190,6 +190,62 @@ Deno.test("a limit leaves the position where it was", async () => {
   }
 });
 
+Deno.test("a long line behind short ones in one buffer", async () => {
+  const data = `ok\n\n${"x".repeat(50)}\nnext\n`;
+  const reader = new BufferedReader(source(data));
+  assertEquals(await reader.readLine({ limit: 10 }), "ok");
+  assertEquals(await reader.readLine({ limit: 10 }), "");
+  await assertRejects(() => reader.readLine({ limit: 10 }), LimitError);
+  assertEquals(await reader.skipLine(), 51);
+  assertEquals(await reader.readLine({ limit: 10 }), "next");
+  const batches = new BufferedReader(source(data)).lineBatches({ limit: 10 });
+  assertEquals(await batches.next(), { done: false, value: ["ok", ""] });
+  await assertRejects(() => batches.next(), LimitError);
+});
+
+Deno.test("the end of the stream is asked for once", async () => {
+  let reads = 0;
+  const reader = new BufferedReader({
+    read: () => Promise.resolve(reads++ === 0 ? null : 1),
+  });
+  assertEquals(await reader.readLine(), null);
+  assertEquals(await reader.read(new Uint8Array(1)), null);
+  assertEquals(await reader.readFrame({ bytes: 1 }), null);
+  assertEquals(reads, 1);
+});
+
+Deno.test("an iterator goes on where other reads have ended", async () => {
+  const reader = new BufferedReader(
+    source(new Uint8Array([1, 11, 1, 12, 9, 9, 1, 13, 1, 14])),
+  );
+  const frames = reader.frames({ bytes: 1 });
+  const next = async () => (await frames.next()).value?.[0];
+  assertEquals([await next(), await next()], [11, 12]);
+  assertEquals(await reader.readExact(2), new Uint8Array([9, 9]));
+  assertEquals([await next(), await next(), await next()], [13, 14, undefined]);
+  const text = new BufferedReader(source("a\nb\nskipped\nc\n"));
+  const lines = text.lines();
+  assertEquals((await lines.next()).value, "a");
+  assertEquals((await lines.next()).value, "b");
+  await text.skipLine();
+  assertEquals((await lines.next()).value, "c");
+});
+
+Deno.test("who comes when one is done stands behind those who wait", async () => {
+  const [a, b] = pair();
+  const reader = new BufferedReader(b);
+  const order: string[] = [];
+  const read = (name: string) =>
+    reader.readExact(1).then((byte) => void order.push(name + text(byte)));
+  const first = read("1").then(() => read("3"));
+  const second = read("2");
+  await a.writeAll(utf8("abc"));
+  await Promise.all([first, second]);
+  assertEquals(order, ["1a", "2b", "3c"]);
+  a.close();
+  b.close();
+});
+
 Deno.test("lines that are decoded already keep a smaller limit", async () => {
   const reader = new BufferedReader(source("a\nlong line\nb\n"));
   assertEquals(await reader.readLine(), "a");

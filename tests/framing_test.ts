@@ -216,13 +216,14 @@ Deno.test("the end of the stream is asked for once", async () => {
 
 Deno.test("an iterator goes on where other reads have ended", async () => {
   const reader = new BufferedReader(
-    source(new Uint8Array([1, 11, 1, 12, 9, 9, 1, 13, 1, 14])),
+    source(new Uint8Array([1, 11, 1, 99, 1, 12, 1, 13, 1, 14])),
   );
   const frames = reader.frames({ bytes: 1 });
   const next = async () => (await frames.next()).value?.[0];
-  assertEquals([await next(), await next()], [11, 12]);
-  assertEquals(await reader.readExact(2), new Uint8Array([9, 9]));
-  assertEquals([await next(), await next(), await next()], [13, 14, undefined]);
+  assertEquals(await next(), 11);
+  assertEquals(await reader.readExact(2), new Uint8Array([1, 99]));
+  assertEquals([await next(), await next()], [12, 13]);
+  assertEquals([await next(), await next()], [14, undefined]);
   const text = new BufferedReader(source("a\nb\nskipped\nc\n"));
   const lines = text.lines();
   assertEquals((await lines.next()).value, "a");
@@ -237,10 +238,14 @@ Deno.test("who comes when one is done stands behind those who wait", async () =>
   const order: string[] = [];
   const read = (name: string) =>
     reader.readExact(1).then((byte) => void order.push(name + text(byte)));
-  const first = read("1").then(() => read("3"));
+  const first = read("1");
   const second = read("2");
-  await a.writeAll(utf8("abc"));
-  await Promise.all([first, second]);
+  await a.writeAll(utf8("a"));
+  await first;
+  const third = read("3");
+  await turn();
+  await a.writeAll(utf8("bc"));
+  await Promise.all([second, third]);
   assertEquals(order, ["1a", "2b", "3c"]);
   a.close();
   b.close();

@@ -4,17 +4,17 @@
  *
  * @example A server and a client
  * ```ts
- * import { connectTcp, copy, listenTcp, readAll } from "@berkeley/sockets";
+ * import { connectTcp, copy, listenTcp, readAll, serve } from "@berkeley/sockets";
  * import { assertEquals } from "@std/assert";
  *
- * await using listener = await listenTcp({ hostname: "127.0.0.1" });
- * const client = await connectTcp(listener.addr);
- * const server = await listener.accept();
+ * const listener = await listenTcp({ hostname: "127.0.0.1" });
+ * await using server = serve(listener, async (conn) => {
+ *   await copy(conn, conn);
+ * });
  *
+ * const client = await connectTcp(server.addr);
  * await client.writeAll(new TextEncoder().encode("hello"));
  * await client.closeWrite();
- * await copy(server, server);
- * server.close();
  *
  * assertEquals(new TextDecoder().decode(await readAll(client)), "hello");
  * client.close();
@@ -28,6 +28,7 @@ export * from "./errors.ts";
 export * from "./framing.ts";
 export * from "./io.ts";
 export * from "./pair.ts";
+export * from "./serve.ts";
 export * from "./tcp.ts";
 export * from "./types.ts";
 export * from "./udp.ts";

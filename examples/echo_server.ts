@@ -10,14 +10,14 @@ import {
   bindUdp,
   bindUnixDatagram,
   copy,
+  type DatagramServer,
   formatAddr,
-  isClosedError,
   listenTcp,
   listenUnix,
+  serve,
+  serveDatagrams,
+  type Server,
   type StreamConn,
-  type StreamListener,
-  type UdpSocket,
-  type UnixDatagramSocket,
 } from "@berkeley/sockets";
 import { readArgs, run, TRANSPORTS } from "./_args.ts";
 
@@ -31,78 +31,56 @@ Port 0 takes a free one.
 
   -h, --help      show this help`;
 
+/** How long clients may go on when the server is stopped, in milliseconds. */
+const drainTimeout = 5000;
+
+/** What went wrong with a client is told; the others do not notice. */
+const onError = (error: unknown) => console.error(`client lost: ${error}`);
+
 /** One client's conversation: its end of input is answered with ours, so that no byte is lost. */
-async function serve(conn: StreamConn): Promise<void> {
-  try {
-    const bytes = await copy(conn, conn);
-    await conn.closeGracefully();
-    console.log(`${bytes} bytes echoed`);
-  } catch (error) {
-    conn.close();
-    if (!isClosedError(error)) console.error(`client lost: ${error}`);
-  }
-}
-
-/** All clients of a stream, side by side. */
-async function serveStreams(listener: StreamListener): Promise<void> {
-  for await (const conn of listener) serve(conn);
-}
-
-/** All clients of a datagram socket, in turn: a datagram has no state. */
-async function serveDatagrams<D>(
-  socket: (UdpSocket | UnixDatagramSocket) & {
-    send(data: Uint8Array, addr: D): Promise<number>;
-  },
-): Promise<void> {
-  for await (const { data, addr } of socket) {
-    try {
-      await socket.send(data, addr as D);
-    } catch (error) {
-      // A client without a name, or one that is gone: the next one gets its echo.
-      if (!isClosedError(error)) console.error(`client lost: ${error}`);
-    }
-  }
+async function echo(conn: StreamConn): Promise<void> {
+  const bytes = await copy(conn, conn);
+  console.log(`${bytes} bytes echoed`);
 }
 
 const { target } = readArgs(HELP);
 
-/** What listens, and how it is served. */
-async function open(): Promise<
-  [
-    StreamListener | UdpSocket | UnixDatagramSocket,
-    serving: () => Promise<void>,
-  ]
-> {
+/** Listens, and serves. */
+async function start(): Promise<Server | DatagramServer> {
+  const options = { drainTimeout, onError };
   switch (target.kind) {
-    case "tcp": {
-      const listener = await listenTcp(target);
-      return [listener, () => serveStreams(listener)];
-    }
-    case "unix": {
-      const listener = await listenUnix(target);
-      return [listener, () => serveStreams(listener)];
-    }
+    case "tcp":
+      return serve(await listenTcp(target), echo, options);
+    case "unix":
+      return serve(await listenUnix(target), echo, options);
     case "udp": {
       const socket = await bindUdp(target);
-      return [socket, () => serveDatagrams(socket)];
+      return serveDatagrams(
+        socket,
+        async ({ data, addr }) => void await socket.send(data, addr),
+        options,
+      );
     }
     case "unixgram": {
       const socket = await bindUnixDatagram(target);
-      return [socket, () => serveDatagrams(socket)];
+      return serveDatagrams(
+        socket,
+        async ({ data, addr }) => void await socket.send(data, addr),
+        options,
+      );
     }
   }
 }
 
 await run(async () => {
-  const [socket, serve] = await open();
-  await using _ = socket;
-  console.log(`listening on ${formatAddr(socket.addr)}`);
+  const server = await start();
+  console.log(`listening on ${formatAddr(server.addr)}`);
   // A server that is stopped leaves no socket file behind, and no client without its answer.
   const signals: Deno.Signal[] = Deno.build.os === "windows"
     ? ["SIGINT"]
     : ["SIGINT", "SIGTERM"];
-  const stop = () => socket.close();
+  const stop = () => void server.shutdown();
   for (const signal of signals) Deno.addSignalListener(signal, stop);
-  await serve();
+  await server.finished;
   for (const signal of signals) Deno.removeSignalListener(signal, stop);
 });

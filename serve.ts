@@ -1,0 +1,625 @@
+/**
+ * Servers: a handler for each connection, or for each datagram, with limits, and an end that drains.
+ *
+ * @example An echo server
+ * ```ts
+ * import { copy, readAll, writeAll } from "@berkeley/sockets/io";
+ * import { serve } from "@berkeley/sockets/serve";
+ * import { connectTcp, listenTcp } from "@berkeley/sockets/tcp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const listener = await listenTcp({ hostname: "127.0.0.1" });
+ * await using server = serve(listener, async (conn) => {
+ *   await copy(conn, conn);
+ * });
+ *
+ * using conn = await connectTcp(server.addr);
+ * await writeAll(conn, new TextEncoder().encode("hello"));
+ * await conn.closeWrite();
+ * assertEquals(new TextDecoder().decode(await readAll(conn)), "hello");
+ * ```
+ *
+ * @module
+ */
+
+import type {
+  Datagram,
+  DatagramSocket,
+  SocketAddr,
+  StreamConn,
+  StreamListener,
+} from "./types.ts";
+import {
+  checkInteger,
+  checkOptions,
+  checkSignal,
+  checkTimeout,
+  show,
+} from "./_check.ts";
+import { MAX_DELAY, timedOut } from "./_wait.ts";
+
+// Options
+
+/** What both kinds of servers can be told. */
+export interface ServerOptions {
+  /** Begins {@linkcode Server.shutdown} when it is aborted. */
+  signal?: AbortSignal | undefined;
+  /**
+   * How long handlers may go on after `shutdown()` began, in milliseconds above 0; 10,000 by default.
+   * Then what is left is closed.
+   */
+  drainTimeout?: number;
+}
+
+/** How {@linkcode serve} serves. */
+export interface ServeOptions<C> extends ServerOptions {
+  /** How many connections are served at once, from 1; `Infinity` by default. */
+  maxConnections?: number;
+  /**
+   * What happens beyond: `"wait"` (the default) leaves further connections in the listener's queue,
+   * `"refuse"` closes them at once.
+   */
+  whenFull?: "wait" | "refuse";
+  /**
+   * How long a connection may stay without a byte in either direction, in milliseconds above 0; for
+   * ever by default. A peer that sends a byte now and then is never idle: see
+   * {@linkcode ServeOptions.maxLifetime}.
+   */
+  idleTimeout?: number | undefined;
+  /** How long a connection may live, in milliseconds above 0; for ever by default. */
+  maxLifetime?: number | undefined;
+  /**
+   * Told of what a handler threw, with its connection, and of an error that ended a listener. By default
+   * `console.error`. What it throws is thrown nowhere.
+   */
+  onError?: (error: unknown, conn?: C) => void;
+}
+
+/** How {@linkcode serveDatagrams} serves. */
+export interface ServeDatagramsOptions<A extends SocketAddr>
+  extends ServerOptions {
+  /** How many handlers are at work at once, from 1; 1,000 by default. Datagrams beyond are dropped. */
+  maxHandlers?: number;
+  /** Told of what a handler threw, with its datagram, and of an error that ended the socket. */
+  onError?: (error: unknown, datagram?: Datagram<A>) => void;
+}
+
+/** What a handler is told besides its connection or datagram. */
+export interface HandlerInfo {
+  /**
+   * Aborted when the connection is closed from outside the handler: it was idle or alive for too long
+   * (the reason is a `TimeoutError`), or `shutdown()` waits no longer. Waits on the connection itself end
+   * anyway.
+   */
+  readonly signal: AbortSignal;
+  /** Aborted when `shutdown()` begins: a handler may finish what it is at, and take nothing new. */
+  readonly draining: AbortSignal;
+}
+
+/**
+ * Serves one connection. The connection is the handler's until its promise settles; then the server
+ * closes it gracefully, unless the handler has closed or detached it.
+ */
+export type Handler<C> = (conn: C, info: HandlerInfo) => void | Promise<void>;
+
+/** Serves one datagram. */
+export type DatagramHandler<A extends SocketAddr> = (
+  datagram: Datagram<A>,
+  info: HandlerInfo,
+) => void | Promise<void>;
+
+// Servers
+
+/** What is being served. Leaving its block shuts it down. */
+export interface Server<A extends SocketAddr = SocketAddr>
+  extends AsyncDisposable {
+  /** The address that is listened on: the first listener's. */
+  readonly addr: A;
+  /** The addresses of all listeners. */
+  readonly addrs: readonly A[];
+  /** How many connections are being served. */
+  readonly connections: number;
+  /** How many connections were closed at once, because there were too many. */
+  readonly refused: number;
+  /** Resolves when nothing is listened on and no connection is left. It never rejects. */
+  readonly finished: Promise<void>;
+  /**
+   * Stops accepting, lets handlers end, and closes what is left after
+   * {@linkcode ServerOptions.drainTimeout}. More than one call does no harm.
+   *
+   * @returns {@linkcode Server.finished}.
+   */
+  shutdown(): Promise<void>;
+}
+
+/** What is being served on a datagram socket. Leaving its block shuts it down. */
+export interface DatagramServer<A extends SocketAddr = SocketAddr>
+  extends AsyncDisposable {
+  /** The socket's address. */
+  readonly addr: A;
+  /** How many handlers are at work. */
+  readonly handlers: number;
+  /** How many datagrams were dropped, because too many handlers were at work. */
+  readonly dropped: number;
+  /** Resolves when the socket is closed and no handler is at work. It never rejects. */
+  readonly finished: Promise<void>;
+  /**
+   * Receives no more, lets handlers end, which may still send, and closes the socket when they have, or
+   * after {@linkcode ServerOptions.drainTimeout}. More than one call does no harm.
+   *
+   * @returns {@linkcode DatagramServer.finished}.
+   */
+  shutdown(): Promise<void>;
+}
+
+const DRAIN_TIMEOUT = 10_000;
+
+/** A handler at work. */
+interface Work {
+  readonly controller: AbortController;
+}
+
+/** What both kinds of servers have in common: handlers at work, and the way to the end. */
+abstract class Base<W extends Work> {
+  protected readonly works = new Set<W>();
+  protected readonly draining = new AbortController();
+  readonly #drainTimeout: number;
+  readonly #finished = Promise.withResolvers<void>();
+  #isFinished = false;
+  #drainTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort = () => void this.shutdown();
+
+  constructor({ signal, drainTimeout = DRAIN_TIMEOUT }: ServerOptions) {
+    this.#drainTimeout = drainTimeout;
+    this.#signal = signal;
+    signal?.addEventListener("abort", this.#onAbort);
+    // The constructor of the kind has not run yet.
+    if (signal?.aborted) queueMicrotask(this.#onAbort);
+  }
+
+  get finished(): Promise<void> {
+    return this.#finished.promise;
+  }
+
+  /** Stops taking in. */
+  protected abstract stop(): void;
+
+  /** Ends a handler's work from outside. */
+  protected abstract end(work: W, reason: unknown): void;
+
+  /** Whether nothing comes in any more. */
+  protected abstract readonly isStopped: boolean;
+
+  /** Gives up what is left when all is done. */
+  protected abstract release(): Promise<void>;
+
+  shutdown(): Promise<void> {
+    if (!this.draining.signal.aborted) {
+      this.draining.abort();
+      this.#signal?.removeEventListener("abort", this.#onAbort);
+      this.stop();
+      this.#drainTimer = setTimeout(
+        () => {
+          const reason = timedOut("Drain", this.#drainTimeout);
+          for (const work of this.works) this.end(work, reason);
+        },
+        Math.min(this.#drainTimeout, MAX_DELAY),
+      );
+      this.check();
+    }
+    return this.finished;
+  }
+
+  /** Finishes, if everything is done. */
+  protected check(): void {
+    if (this.#isFinished || !this.isStopped || this.works.size > 0) return;
+    this.#isFinished = true;
+    clearTimeout(this.#drainTimer);
+    this.#signal?.removeEventListener("abort", this.#onAbort);
+    this.release().then(this.#finished.resolve, this.#finished.resolve);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown();
+  }
+}
+
+/** Tells an error to whoever wants to know. */
+function tell<T>(
+  onError: (error: unknown, about?: T) => void,
+  error: unknown,
+  about?: T,
+): void {
+  try {
+    onError(error, about);
+  } catch {
+    // There is nobody left who could be told.
+  }
+}
+
+// Streams
+
+/** A connection at work. */
+interface ConnWork<C> extends Work {
+  readonly conn: C;
+  readonly since: number;
+  /** How many bytes had gone over it, and when that was seen to have changed. */
+  bytes: number;
+  active: number;
+}
+
+/** How often connections are looked at: often enough for the bound, and never all the time. */
+const MIN_SWEEP = 5;
+const MAX_SWEEP = 1000;
+
+/**
+ * Serves the connections of one listener, or of several.
+ *
+ * A handler that throws ends its connection only; `onError` is told. When the system is out of
+ * descriptors, accepting pauses and goes on.
+ *
+ * @param listeners The listener or listeners, which belong to the server from now on.
+ * @param handler Called for each connection.
+ * @param options The limits, and the end.
+ * @returns The server; it is running.
+ * @throws {TypeError | RangeError} If an argument is wrong; nothing is accepted.
+ */
+export function serve<C extends StreamConn, A extends SocketAddr>(
+  listeners: StreamListener<C, A> | readonly StreamListener<C, A>[],
+  handler: Handler<C>,
+  options: ServeOptions<C> = {},
+): Server<A> {
+  const list = Array.isArray(listeners)
+    ? listeners as readonly StreamListener<C, A>[]
+    : [listeners as StreamListener<C, A>];
+  if (list.length === 0) {
+    throw new TypeError("Invalid listeners: expected at least one, got none");
+  }
+  for (const listener of list) {
+    if (typeof listener?.accept !== "function") {
+      throw new TypeError(
+        `Invalid listener: expected an object with accept(), got ${
+          show(listener)
+        }`,
+      );
+    }
+  }
+  checkHandler(handler);
+  checkOptions(options, "serve");
+  const { maxConnections = Infinity, whenFull = "wait" } = options;
+  checkCount(maxConnections, "maxConnections");
+  if (whenFull !== "wait" && whenFull !== "refuse") {
+    throw new TypeError(
+      `Invalid whenFull: expected "wait" or "refuse", got ${show(whenFull)}`,
+    );
+  }
+  checkTimeout(options.idleTimeout);
+  checkTimeout(options.maxLifetime);
+  checkServer(options);
+  return new StreamServer(list, handler, options);
+}
+
+class StreamServer<C extends StreamConn, A extends SocketAddr>
+  extends Base<ConnWork<C>>
+  implements Server<A> {
+  readonly addrs: readonly A[];
+  readonly #listeners: readonly StreamListener<C, A>[];
+  readonly #handler: Handler<C>;
+  readonly #max: number;
+  readonly #refuses: boolean;
+  readonly #idleTimeout: number;
+  readonly #maxLifetime: number;
+  readonly #graceful: number;
+  readonly #onError: (error: unknown, conn?: C) => void;
+  #accepting: number;
+  #refused = 0;
+  /** Those who wait until a connection ends. */
+  #slots: (() => void)[] = [];
+  #sweeper: ReturnType<typeof setInterval> | undefined;
+
+  constructor(
+    listeners: readonly StreamListener<C, A>[],
+    handler: Handler<C>,
+    options: ServeOptions<C>,
+  ) {
+    super(options);
+    this.#listeners = listeners;
+    this.addrs = Object.freeze(listeners.map(({ addr }) => addr));
+    this.#handler = handler;
+    this.#max = options.maxConnections ?? Infinity;
+    this.#refuses = options.whenFull === "refuse";
+    this.#idleTimeout = options.idleTimeout ?? Infinity;
+    this.#maxLifetime = options.maxLifetime ?? Infinity;
+    this.#graceful = options.drainTimeout ?? DRAIN_TIMEOUT;
+    this.#onError = options.onError ?? ((error) => console.error(error));
+    this.#accepting = listeners.length;
+    for (const listener of listeners) this.#acceptAll(listener);
+  }
+
+  get addr(): A {
+    return this.addrs[0]!;
+  }
+
+  get connections(): number {
+    return this.works.size;
+  }
+
+  get refused(): number {
+    return this.#refused;
+  }
+
+  protected override get isStopped(): boolean {
+    return this.#accepting === 0;
+  }
+
+  async #acceptAll(listener: StreamListener<C, A>): Promise<void> {
+    try {
+      for await (const conn of listener) {
+        if (this.#refuses && this.works.size >= this.#max) {
+          this.#refused++;
+          conn.close();
+          continue;
+        }
+        // Another listener may have taken the last place meanwhile.
+        await this.#place();
+        this.#serveOne(conn);
+        await this.#place();
+      }
+    } catch (error) {
+      tell(this.#onError, error);
+    }
+    listener.close();
+    this.#accepting--;
+    if (this.#accepting === 0) this.shutdown();
+    this.check();
+  }
+
+  /** Waits until a connection more can be served; those that were accepted already are, in any case. */
+  async #place(): Promise<void> {
+    if (this.#refuses) return;
+    while (this.works.size >= this.#max && !this.draining.signal.aborted) {
+      await new Promise<void>((resolve) => this.#slots.push(resolve));
+    }
+  }
+
+  async #serveOne(conn: C): Promise<void> {
+    const now = performance.now();
+    const work: ConnWork<C> = {
+      conn,
+      controller: new AbortController(),
+      since: now,
+      bytes: 0,
+      active: now,
+    };
+    this.works.add(work);
+    this.#updateSweeper();
+    const { signal } = work.controller;
+    try {
+      await this.#handler(conn, { signal, draining: this.draining.signal });
+      await conn.closeGracefully({ timeout: this.#graceful });
+    } catch (error) {
+      // Closed from outside, it could not but fail.
+      if (!signal.aborted) tell(this.#onError, error, conn);
+    }
+    conn.close();
+    this.#leave(work);
+  }
+
+  /** A connection is gone: there is room for another. */
+  #leave(work: ConnWork<C>): void {
+    if (!this.works.delete(work)) return;
+    this.#updateSweeper();
+    this.#slots.shift()?.();
+    this.check();
+  }
+
+  protected override stop(): void {
+    for (const listener of this.#listeners) listener.close();
+    for (const resolve of this.#slots.splice(0)) resolve();
+  }
+
+  protected override end(work: ConnWork<C>, reason: unknown): void {
+    work.controller.abort(reason);
+    work.conn.close();
+    // A handler that hears nothing of it cannot hold the server.
+    this.#leave(work);
+  }
+
+  protected override async release(): Promise<void> {
+    for (const listener of this.#listeners) {
+      await listener[Symbol.asyncDispose]();
+    }
+  }
+
+  /** One timer looks at all connections, while there are any. */
+  #updateSweeper(): void {
+    const bound = Math.min(this.#idleTimeout, this.#maxLifetime);
+    if (bound === Infinity) return;
+    if (this.works.size === 0) {
+      clearInterval(this.#sweeper);
+      this.#sweeper = undefined;
+    } else if (this.#sweeper === undefined) {
+      const pause = Math.max(MIN_SWEEP, Math.min(bound / 4, MAX_SWEEP));
+      this.#sweeper = setInterval(() => this.#sweep(), pause);
+      Deno.unrefTimer(this.#sweeper);
+    }
+  }
+
+  #sweep(): void {
+    const now = performance.now();
+    for (const work of this.works) {
+      const bytes = work.conn.bytesRead + work.conn.bytesWritten;
+      if (bytes !== work.bytes) {
+        work.bytes = bytes;
+        work.active = now;
+      }
+      if (now - work.active >= this.#idleTimeout) {
+        this.end(work, timedOut("Idle connection", this.#idleTimeout));
+      } else if (now - work.since >= this.#maxLifetime) {
+        this.end(work, timedOut("Connection", this.#maxLifetime));
+      }
+    }
+  }
+}
+
+// Datagrams
+
+/**
+ * Serves the datagrams of a socket, each by a handler of its own; they may be at work side by side. An
+ * answer is a `send` on the socket.
+ *
+ * @param socket The socket, which belongs to the server from now on.
+ * @param handler Called for each datagram.
+ * @param options The bound, and the end.
+ * @returns The server; it is running.
+ * @throws {TypeError | RangeError} If an argument is wrong; nothing is received.
+ *
+ * @example Answers in capitals
+ * ```ts
+ * import { serveDatagrams } from "@berkeley/sockets/serve";
+ * import { bindUdp, connectUdp } from "@berkeley/sockets/udp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const socket = await bindUdp({ hostname: "127.0.0.1" });
+ * await using server = serveDatagrams(socket, async ({ data, addr }) => {
+ *   const text = new TextDecoder().decode(data).toUpperCase();
+ *   await socket.send(new TextEncoder().encode(text), addr);
+ * });
+ *
+ * await using client = await connectUdp(server.addr);
+ * await client.send(new TextEncoder().encode("hello"));
+ * const { data } = await client.receive();
+ * assertEquals(new TextDecoder().decode(data), "HELLO");
+ * ```
+ */
+export function serveDatagrams<A extends SocketAddr, D>(
+  socket: DatagramSocket<A, D>,
+  handler: DatagramHandler<A>,
+  options: ServeDatagramsOptions<A> = {},
+): DatagramServer<A> {
+  if (typeof socket?.receive !== "function") {
+    throw new TypeError(
+      `Invalid socket: expected an object with receive(), got ${show(socket)}`,
+    );
+  }
+  checkHandler(handler);
+  checkOptions(options, "serveDatagrams");
+  checkCount(options.maxHandlers ?? 1, "maxHandlers");
+  checkServer(options);
+  return new SocketServer(socket, handler, options);
+}
+
+class SocketServer<A extends SocketAddr, D> extends Base<Work>
+  implements DatagramServer<A> {
+  readonly addr: A;
+  readonly #socket: DatagramSocket<A, D>;
+  readonly #handler: DatagramHandler<A>;
+  readonly #max: number;
+  readonly #onError: (error: unknown, datagram?: Datagram<A>) => void;
+  readonly #receiving = new AbortController();
+  #dropped = 0;
+  #isStopped = false;
+
+  constructor(
+    socket: DatagramSocket<A, D>,
+    handler: DatagramHandler<A>,
+    options: ServeDatagramsOptions<A>,
+  ) {
+    super(options);
+    this.#socket = socket;
+    this.addr = socket.addr;
+    this.#handler = handler;
+    this.#max = options.maxHandlers ?? 1000;
+    this.#onError = options.onError ?? ((error) => console.error(error));
+    this.#receiveAll();
+  }
+
+  get handlers(): number {
+    return this.works.size;
+  }
+
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  protected override get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
+  async #receiveAll(): Promise<void> {
+    const { signal } = this.#receiving;
+    try {
+      while (!signal.aborted) {
+        const datagram = await this.#socket.receive({ signal });
+        if (this.works.size >= this.#max) this.#dropped++;
+        else this.#serveOne(datagram);
+      }
+    } catch (error) {
+      if (!signal.aborted) tell(this.#onError, error);
+    }
+    this.#isStopped = true;
+    this.shutdown();
+    this.check();
+  }
+
+  async #serveOne(datagram: Datagram<A>): Promise<void> {
+    const work: Work = { controller: new AbortController() };
+    this.works.add(work);
+    const { signal } = work.controller;
+    try {
+      await this.#handler(datagram, { signal, draining: this.draining.signal });
+    } catch (error) {
+      if (!signal.aborted) tell(this.#onError, error, datagram);
+    }
+    this.works.delete(work);
+    this.check();
+  }
+
+  protected override stop(): void {
+    this.#receiving.abort();
+  }
+
+  protected override end(work: Work, reason: unknown): void {
+    work.controller.abort(reason);
+    // A handler that hears nothing of it cannot hold the server.
+    this.works.delete(work);
+    this.check();
+  }
+
+  protected override async release(): Promise<void> {
+    await this.#socket[Symbol.asyncDispose]();
+  }
+}
+
+// Checks
+
+function checkHandler(handler: unknown): void {
+  if (typeof handler !== "function") {
+    throw new TypeError(
+      `Invalid handler: expected a function, got ${show(handler)}`,
+    );
+  }
+}
+
+/** A number of things at once: from 1, or no bound. */
+function checkCount(count: unknown, name: string): void {
+  if (count !== Infinity) {
+    checkInteger(count, name, 1, Number.MAX_SAFE_INTEGER);
+  }
+}
+
+/** What both kinds of servers can be told. */
+function checkServer(
+  { signal, drainTimeout, onError }: ServerOptions & { onError?: unknown },
+): void {
+  checkSignal(signal);
+  checkTimeout(drainTimeout);
+  if (onError !== undefined) {
+    if (typeof onError !== "function") {
+      throw new TypeError(
+        `Invalid onError: expected a function, got ${show(onError)}`,
+      );
+    }
+  }
+}

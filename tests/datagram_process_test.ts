@@ -2,7 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import { backends } from "./_datagrams.ts";
-import { hasAbstract } from "./_pairs.ts";
+import { hasAbstract, hasUnix } from "./_pairs.ts";
 import { runDeno, unstable } from "./_process.ts";
 
 /** Programs that make `a` and `b`. */
@@ -13,6 +13,14 @@ const openers: Record<string, string> = {
 const make = () => sockets.bindUdp({ hostname: "127.0.0.1", backend: "${backend}" });
 `,
   ])),
+  ...(unstable && hasUnix && {
+    "unixgram path": `
+const folder = Deno.makeTempDirSync();
+let made = 0;
+const make = () => sockets.bindUnixDatagram({ path: folder + "/" + made++ });
+addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+`,
+  }),
   ...(unstable && hasAbstract && {
     unixgram: `
 const make = () => sockets.bindUnixDatagram({ path: "\\0" + crypto.randomUUID() });
@@ -54,6 +62,32 @@ await b[Symbol.asyncDispose]();
 console.log("disposed");
 `,
     "disposed\n",
+  );
+
+  // In a process that starts no others: one that is just being started holds all descriptors for a moment.
+  test(
+    "the name is free when a block is left, whatever waits",
+    `
+const bind = (addr) => "path" in addr
+  ? sockets.bindUnixDatagram({ path: addr.path, unlink: "never" })
+  : sockets.bindUdp({ ...addr, backend: a.backend });
+for (let i = 0; i < 200; i++) {
+  const socket = await make();
+  if (i % 4 === 1) socket.receive().catch(() => {});
+  if (i % 4 === 2) {
+    const abort = new AbortController();
+    socket.receive({ signal: abort.signal }).catch(() => {});
+    abort.abort();
+  }
+  if (i % 4 === 3) socket.receiveInto(new Uint8Array(400_000)).catch(() => {});
+  if (i % 8 > 3) await turn();
+  await socket[Symbol.asyncDispose]();
+  const again = await bind(socket.addr);
+  await again[Symbol.asyncDispose]();
+}
+console.log("free");
+`,
+    "free\n",
   );
 
   test(

@@ -10,11 +10,7 @@ import {
 } from "@std/assert";
 import { errorCode, isClosedError, isTimeoutError } from "../errors.ts";
 import { pattern, rejection, text, turn, utf8 } from "./_bytes.ts";
-import {
-  type AnySocket,
-  datagramKinds,
-  testEachDatagram,
-} from "./_datagrams.ts";
+import { type AnySocket, testEachDatagram } from "./_datagrams.ts";
 
 /** The next datagram as a text. */
 const next = async (socket: AnySocket): Promise<string> =>
@@ -270,32 +266,6 @@ testEachDatagram("close() while a kept receive waits", async ({ b }) => {
   await b[Symbol.asyncDispose]();
   await b[Symbol.asyncDispose]();
 });
-
-for (const kind of datagramKinds) {
-  Deno.test(`${kind.name}: the name is free when a block is left`, async () => {
-    const { rebind } = await import("./_rebind.ts");
-    for (let i = 0; i < 20; i++) {
-      const socket = await kind.make();
-      const { addr } = socket;
-      if (i % 4 === 1) socket.receive().catch(() => {});
-      if (i % 4 === 2) {
-        socket.receive({ signal: AbortSignal.abort() }).catch(() => {});
-        const abort = new AbortController();
-        socket.receive({ signal: abort.signal }).catch(() => {});
-        abort.abort();
-      }
-      if (i % 4 === 3) {
-        socket.receiveInto(new Uint8Array(400_000)).catch(() => {});
-      }
-      await socket[Symbol.asyncDispose]();
-      const again = await rebind(
-        addr,
-        kind.name.endsWith("node") ? "node" : "deno",
-      );
-      await again[Symbol.asyncDispose]();
-    }
-  });
-}
 
 testEachDatagram("counters count datagrams and bytes", async ({ a, b }) => {
   await a.send(new Uint8Array(100), b.addr);

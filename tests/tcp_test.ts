@@ -22,7 +22,7 @@ import {
   utf8,
 } from "./_bytes.ts";
 import { canListen } from "./_pairs.ts";
-import { unstable } from "./_process.ts";
+import { runDeno, unstable } from "./_process.ts";
 
 const linux = Deno.build.os === "linux";
 const hasIPv6 = canListen("::1");
@@ -277,14 +277,26 @@ Deno.test({
 });
 
 Deno.test("a listener's port is free when its block is left", async () => {
-  let addr = { hostname: "127.0.0.1", port: 0 };
-  for (let i = 0; i < 20; i++) {
-    await using listener = await listenTcp(addr);
-    addr = listener.addr;
-    const accepting = rejection(listener.accept());
-    listener.close();
-    assert(isClosedError(await accepting));
-  }
+  // In a process that starts no others: one that is just being started holds all descriptors for a moment.
+  const { code, stdout, stderr } = await runDeno(
+    ["-A"],
+    `
+let addr = { hostname: "127.0.0.1", port: 0 };
+for (let i = 0; i < 200; i++) {
+  await using listener = await sockets.listenTcp(addr);
+  addr = listener.addr;
+  const accepting = listener.accept().catch((error) => error);
+  listener.close();
+  if (!sockets.isClosedError(await accepting)) throw new Error("accepted");
+}
+console.log("free");
+`,
+  );
+  assertEquals({ code, stdout, stderr }, {
+    code: 0,
+    stdout: "free\n",
+    stderr: "",
+  });
 });
 
 Deno.test("close() wakes everyone who waits for a connection", async () => {

@@ -601,7 +601,8 @@ testEachBackend(
     await peer.send(utf8("2"), socket.addr);
     assertEquals(text((await first).data), "1");
     assertEquals(text((await second).data), "2");
-    assertEquals(socket.strays, 200);
+    // Perhaps more: a port that was somebody's a moment ago may still be sent to.
+    assert(socket.strays >= 200);
   },
 );
 

@@ -182,6 +182,8 @@ Deno.test("idle connections are closed, busy ones are not", async () => {
   assertEquals(text(await readExact(busy, 1)), "y");
   while (reasons.length === 0) await turn();
   assert(isTimeoutError(reasons[0]));
+  for (let i = 0; i < 5; i++) await turn();
+  assertEquals(errors, []);
 });
 
 Deno.test("a slow-loris lives no longer than maxLifetime", async () => {
@@ -207,6 +209,8 @@ Deno.test("a slow-loris lives no longer than maxLifetime", async () => {
   }
   assert(aborted);
   assertEquals(server.connections, 0);
+  for (let i = 0; i < 5; i++) await turn();
+  assertEquals(errors, []);
 });
 
 Deno.test("shutdown() lets handlers end, and takes nothing new", async () => {

@@ -22,6 +22,7 @@
  * @module
  */
 
+import { isClosedError } from "./errors.ts";
 import type {
   Datagram,
   DatagramSocket,
@@ -46,7 +47,7 @@ export interface ServerOptions {
   signal?: AbortSignal | undefined;
   /**
    * How long handlers may go on after `shutdown()` began, in milliseconds above 0; 10,000 by default.
-   * Then what is left is closed.
+   * Then what is left is closed. It bounds each connection's graceful close, too, at any time.
    */
   drainTimeout?: number;
 }
@@ -56,8 +57,8 @@ export interface ServeOptions<C> extends ServerOptions {
   /** How many connections are served at once, from 1; `Infinity` by default. */
   maxConnections?: number;
   /**
-   * What happens beyond: `"wait"` (the default) leaves further connections in the listener's queue,
-   * `"refuse"` closes them at once.
+   * What happens beyond: `"wait"` (the default) leaves further connections in the listener's queue (of
+   * several listeners each may accept one that waits), `"refuse"` closes them at once.
    */
   whenFull?: "wait" | "refuse";
   /**
@@ -264,6 +265,28 @@ const MAX_SWEEP = 1000;
  * @param options The limits, and the end.
  * @returns The server; it is running.
  * @throws {TypeError | RangeError} If an argument is wrong; nothing is accepted.
+ *
+ * @example One line for each client, and an end
+ * ```ts
+ * import { BufferedReader, writeLine } from "@berkeley/sockets/framing";
+ * import { serve } from "@berkeley/sockets/serve";
+ * import { connectTcp, listenTcp } from "@berkeley/sockets/tcp";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const listener = await listenTcp({ hostname: "127.0.0.1" });
+ * const server = serve(
+ *   listener,
+ *   (conn) => writeLine(conn, "welcome"),
+ *   { maxConnections: 100, maxLifetime: 60_000 },
+ * );
+ *
+ * {
+ *   using conn = await connectTcp(server.addr);
+ *   assertEquals(await new BufferedReader(conn).readLine(), "welcome");
+ * }
+ * await server.shutdown();
+ * assertEquals(server.connections, 0);
+ * ```
  */
 export function serve<C extends StreamConn, A extends SocketAddr>(
   listeners: StreamListener<C, A> | readonly StreamListener<C, A>[],
@@ -556,7 +579,8 @@ class SocketServer<A extends SocketAddr, D> extends Base<Work>
         else this.#serveOne(datagram);
       }
     } catch (error) {
-      if (!signal.aborted) tell(this.#onError, error);
+      // A socket that is closed from outside is an end like any other.
+      if (!signal.aborted && !isClosedError(error)) tell(this.#onError, error);
     }
     this.#isStopped = true;
     this.shutdown();

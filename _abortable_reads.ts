@@ -5,7 +5,7 @@ import { type KeepingReader, keepsReads, type Reader } from "./types.ts";
 import { show } from "./_check.ts";
 
 /** Whether a reader keeps a read that its caller has abandoned. */
-function keeps(reader: Reader): reader is KeepingReader {
+export function keeps(reader: Reader): reader is KeepingReader {
   return (reader as Partial<KeepingReader>)[keepsReads] === true;
 }
 
@@ -32,7 +32,8 @@ export class AbortableReads {
   async #readChecked(p: Uint8Array): Promise<number | null> {
     for (;;) {
       const n = await this.#readOnce(p);
-      if (n === null || n > 0 && n <= p.length) return n;
+      if (n === null) return n;
+      if (Number.isInteger(n) && n > 0 && n <= p.length) return n;
       if (n !== 0) throw wrongCount(n, p.length);
       // A reader that always brings nothing must not stop everything else.
       await new Promise((resolve) => setTimeout(resolve, 0));

@@ -121,3 +121,13 @@ export function checkText(text: unknown, what: string): void {
     );
   }
 }
+
+/** Something that can be read from. */
+export function checkReader(reader: unknown): void {
+  const { read } = Object(reader) as { read?: unknown };
+  if (typeof read !== "function") {
+    throw new TypeError(
+      `Invalid reader: expected an object with read(), got ${show(reader)}`,
+    );
+  }
+}

@@ -42,11 +42,13 @@ import {
   checkInteger,
   checkLimit,
   checkOptions,
+  checkReader,
   checkText,
   notBytes,
   show,
   signalOf,
 } from "./_check.ts";
+import { AbortableReads, keeps } from "./_abortable_reads.ts";
 import { writeAll } from "./io.ts";
 import {
   checkFormat,
@@ -120,8 +122,9 @@ const DECODE = 65536;
 export class BufferedReader implements KeepingReader {
   /** Always `true`: a read that was abandoned is the next caller's. */
   readonly [keepsReads] = true;
-  readonly #reader: Reader;
-  readonly #keeps: boolean;
+  /** The reader below, if it keeps what nobody waits for. */
+  readonly #keeping: KeepingReader | undefined;
+  readonly #reads: AbortableReads;
   readonly #size: number;
   /** Where bytes are; what is between `#start` and `#end` has not been given out. */
   #buffer: Uint8Array<ArrayBuffer>;
@@ -160,16 +163,12 @@ export class BufferedReader implements KeepingReader {
    * @throws {RangeError} If the size is out of its range.
    */
   constructor(reader: Reader, options: BufferedReaderOptions = {}) {
-    if (typeof (reader as Partial<Reader> | undefined)?.read !== "function") {
-      throw new TypeError(
-        `Invalid reader: expected an object with read(), got ${show(reader)}`,
-      );
-    }
+    checkReader(reader);
     checkOptions(options, "BufferedReader");
     const { bufSize = 65536 } = options;
     checkInteger(bufSize, "bufSize", 16, 2 ** 24);
-    this.#reader = reader;
-    this.#keeps = (reader as Partial<KeepingReader>)[keepsReads] === true;
+    this.#keeping = keeps(reader) ? reader : undefined;
+    this.#reads = new AbortableReads(reader, undefined);
     this.#size = bufSize;
     this.#buffer = new Uint8Array(bufSize);
   }
@@ -200,6 +199,37 @@ export class BufferedReader implements KeepingReader {
       if (this.#turn === turn) this.#turn = undefined;
       resolve();
     }
+  }
+
+  /** Iterates over messages: over those that are there without a wait of their own. */
+  #iterate<T>(
+    signal: AbortSignal | undefined,
+    ready: () => T | undefined,
+    next: () => Promise<T | null>,
+  ): AsyncIterableIterator<T> {
+    const wait = async (): Promise<IteratorResult<T>> => {
+      const value = await this.#inTurn(
+        signal,
+        async () => ready() ?? await next(),
+      );
+      return value === null
+        ? { done: true, value: undefined }
+        : { done: false, value };
+    };
+    return {
+      // Not async: most messages are there already.
+      next: () => {
+        if (this.#turn !== undefined || signal?.aborted) return wait();
+        const value = ready();
+        return value === undefined
+          ? wait()
+          : Promise.resolve({ done: false, value });
+      },
+      return: () => Promise.resolve({ done: true, value: undefined }),
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
   }
 
   /** Forgets decoded lines, and frames that are copied out: their bytes are still there. */
@@ -258,51 +288,23 @@ export class BufferedReader implements KeepingReader {
     if (this.#filling === undefined) {
       this.#makeRoom(size);
       const room = this.#buffer.subarray(this.#end);
-      if (this.#keeps) return this.#readKept(room, signal);
-      this.#filling = this.#readOwn(room);
+      if (this.#keeping !== undefined && signal !== undefined) {
+        return this.#keeping.read(room, { signal }).then(this.#take);
+      }
+      const filling = this.#reads.read(room).then(this.#take);
+      if (this.#keeping !== undefined) return filling;
+      this.#filling = filling.finally(() => this.#filling = undefined);
     }
     return signal === undefined
       ? this.#filling
       : abortable(this.#filling, signal);
   }
 
-  /** One read of a reader that keeps what nobody waits for. */
-  async #readKept(
-    room: Uint8Array,
-    signal: AbortSignal | undefined,
-  ): Promise<boolean> {
-    const reader = this.#reader as KeepingReader;
-    const n =
-      await (signal === undefined
-        ? reader.read(room)
-        : reader.read(room, { signal }));
-    return this.#take(n, room.length);
-  }
-
-  /** One read of any other reader: it goes on when nobody waits, and what it brings is here. */
-  async #readOwn(room: Uint8Array): Promise<boolean> {
-    try {
-      return this.#take(await this.#reader.read(room), room.length);
-    } finally {
-      this.#filling = undefined;
-    }
-  }
-
-  #take(n: number | null, room: number): boolean {
-    if (n === null) {
-      this.#isOver = true;
-      return false;
-    }
-    if (!(Number.isInteger(n) && n >= 0 && n <= room)) {
-      throw new TypeError(
-        `Reader brought ${
-          show(n)
-        } bytes: expected 0 to ${room}, or null at the end`,
-      );
-    }
-    this.#end += n;
-    return true;
-  }
+  #take = (n: number | null): boolean => {
+    if (n === null) this.#isOver = true;
+    else this.#end += n;
+    return n !== null;
+  };
 
   /** What is left at the end of the stream, taken out: it is no message. */
   #incomplete(expected: number | undefined): IncompleteReadError {
@@ -375,7 +377,7 @@ export class BufferedReader implements KeepingReader {
     const signal = signalOf(options, "readExact");
     return await this.#inTurn(signal, async () => {
       this.#dropCut();
-      const bytes = await this.#whole(0, length, length, signal);
+      const bytes = await this.#whole(0, length, signal);
       if (buffer === undefined) return bytes;
       buffer.set(bytes);
       return buffer;
@@ -389,11 +391,10 @@ export class BufferedReader implements KeepingReader {
   async #whole(
     skip: number,
     size: number,
-    expected: number,
     signal: AbortSignal | undefined,
   ): Promise<Uint8Array<ArrayBuffer>> {
     while (this.buffered < size) {
-      if (!await this.#fill(signal, size)) throw this.#incomplete(expected);
+      if (!await this.#fill(signal, size)) throw this.#incomplete(size);
     }
     const isOwn = this.#start === 0 && this.#end === size &&
       this.#buffer.length === size && size > 0;
@@ -448,12 +449,7 @@ export class BufferedReader implements KeepingReader {
           : end - this.#start;
         if (length > limit) throw this.#tooLong(limit, "delimiter");
         if (end >= 0) {
-          return await this.#whole(
-            0,
-            length + bytes.length,
-            length + bytes.length,
-            signal,
-          );
+          return await this.#whole(0, length + bytes.length, signal);
         }
         this.#soughtTo = length;
         if (!await this.#fill(signal)) throw this.#incomplete(undefined);
@@ -518,28 +514,14 @@ export class BufferedReader implements KeepingReader {
    */
   lines(options: ReadLineOptions = {}): AsyncIterableIterator<string> {
     const { signal, limit, unterminated } = checkLines(options, "lines");
-    const slow = (): Promise<IteratorResult<string>> =>
-      this.#inTurn(signal, async () => {
-        const line = this.#nextLine(limit);
-        if (line !== undefined) return { done: false, value: line };
-        return await this.#decode(limit, unterminated, signal)
-          ? { done: false, value: this.#nextLine(limit)! }
-          : { done: true, value: undefined };
-      });
-    return {
-      // Not async: most lines are there already.
-      next: () => {
-        if (this.#turn !== undefined || signal?.aborted) return slow();
-        const line = this.#nextLine(limit);
-        return line === undefined
-          ? slow()
-          : Promise.resolve({ done: false, value: line });
-      },
-      return: () => Promise.resolve({ done: true, value: undefined }),
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-    };
+    return this.#iterate(
+      signal,
+      () => this.#nextLine(limit),
+      async () =>
+        await this.#decode(limit, unterminated, signal)
+          ? this.#nextLine(limit)!
+          : null,
+    );
   }
 
   /**
@@ -732,29 +714,11 @@ export class BufferedReader implements KeepingReader {
   ): AsyncIterableIterator<Uint8Array> {
     const checked = checkFormat(format);
     const signal = signalOf(options, "frames");
-    const slow = async (): Promise<IteratorResult<Uint8Array>> => {
-      const value = await this.#inTurn(
-        signal,
-        () => this.#nextFrame(checked, signal),
-      );
-      return value === null
-        ? { done: true, value: undefined }
-        : { done: false, value };
-    };
-    return {
-      // Not async: most frames are there already.
-      next: () => {
-        if (this.#turn !== undefined || signal?.aborted) return slow();
-        const value = this.#nextCut(checked);
-        return value === undefined
-          ? slow()
-          : Promise.resolve({ done: false, value });
-      },
-      return: () => Promise.resolve({ done: true, value: undefined }),
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-    };
+    return this.#iterate(
+      signal,
+      () => this.#nextCut(checked),
+      () => this.#nextFrame(checked, signal),
+    );
   }
 
   /**
@@ -885,9 +849,9 @@ export class BufferedReader implements KeepingReader {
     }
     const { offset } = format;
     if (offset === 0) {
-      return await this.#whole(size, size + length, size + length, signal);
+      return await this.#whole(size, size + length, signal);
     }
-    const all = await this.#whole(0, size + length, size + length, signal);
+    const all = await this.#whole(0, size + length, signal);
     // What stands before the length field moves up to what stands behind it.
     all.copyWithin(size - offset, 0, offset);
     return all.subarray(size - offset);

@@ -33,6 +33,7 @@ import {
   checkInteger,
   checkLimit,
   checkOptions,
+  checkReader,
   notBytes,
   show,
   signalOf,
@@ -94,15 +95,6 @@ export interface ToWritableStreamOptions {
    * writer is the caller's.
    */
   abort?: (reason: unknown) => void;
-}
-
-/** Checks that something can be read from. */
-function checkReader(reader: unknown): void {
-  if (typeof (reader as Reader | undefined)?.read !== "function") {
-    throw new TypeError(
-      `Invalid reader: expected an object with read(), got ${show(reader)}`,
-    );
-  }
 }
 
 /** Checks that something can be written to. */

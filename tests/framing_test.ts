@@ -726,6 +726,20 @@ Deno.test("errors of the reader come through, and a wrong count is one", async (
   }
 });
 
+Deno.test("a reader that brings nothing does not stop everything else", async () => {
+  let ticks = 0;
+  const reader = new BufferedReader({
+    read: (p) => {
+      if (ticks < 3) return Promise.resolve(0);
+      p[0] = 10;
+      return Promise.resolve(1);
+    },
+  });
+  const reading = reader.readLine();
+  for (; ticks < 3; ticks++) await turn();
+  assertEquals(await reading, "");
+});
+
 /** Counts the bytes that are looked at in searches while something is done. */
 async function scanned(what: () => Promise<void>): Promise<number> {
   let count = 0;

@@ -32,13 +32,16 @@ export function udpAddr({ hostname, port }: HostPort): UdpAddr {
   return Object.freeze({ transport: "udp", hostname, port });
 }
 
+/** A TypeError for what should have been an address. */
+function noAddress(addr: unknown): TypeError {
+  return new TypeError(
+    `Invalid address: expected a hostname and a port, got ${show(addr)}`,
+  );
+}
+
 /** Checks a destination and gives it with its host out of brackets. */
 export function checkDestination(addr: unknown): HostPort {
-  if (typeof addr !== "object" || addr === null) {
-    throw new TypeError(
-      `Invalid address: expected a hostname and a port, got ${show(addr)}`,
-    );
-  }
+  if (typeof addr !== "object" || addr === null) throw noAddress(addr);
   const { hostname, port } = addr as HostPort;
   checkInteger(port, "port", 1, 65535);
   return { hostname: checkHostname(hostname), port };
@@ -63,18 +66,23 @@ export class Destinations {
 
   /** Checks a destination and gives what the runtime takes, or a promise of it. May throw. */
   find(addr: HostPort, length: number): HostPort | Promise<HostPort> {
-    const { hostname, port } = Object(addr) as HostPort;
+    if (typeof addr !== "object" || addr === null) throw noAddress(addr);
+    // Read once: what is checked is what is used.
+    const { hostname, port } = addr;
     const known = this.#literals.get(hostname);
     if (
       known === undefined || length > LARGEST[4] ||
       !(Number.isInteger(port) && port > 0 && port < 65536)
-    ) return this.#findAnew(addr, length);
+    ) return this.#findAnew(hostname, port, length);
     return { hostname: known, port };
   }
 
-  #findAnew(addr: HostPort, length: number): HostPort | Promise<HostPort> {
-    const { hostname } = Object(addr) as HostPort;
-    const to = checkDestination(addr);
+  #findAnew(
+    hostname: string,
+    port: number,
+    length: number,
+  ): HostPort | Promise<HostPort> {
+    const to = checkDestination({ hostname, port });
     if (isIPv4(to.hostname) || isIPv6(to.hostname)) {
       const literal = this.#family === 4 ? unmapIPv4(to.hostname) : to.hostname;
       if (!isOf(this.#family, literal)) {

@@ -6,12 +6,20 @@ import { checkBoolean, checkInteger, checkOptions, show } from "./_check.ts";
 import { ipBytes, ipv4Bytes, splitZone } from "./_host.ts";
 import { notSupported, systemError } from "./_open.ts";
 
-/** How a group is joined, as callers say it. */
-export interface JoinOptions {
-  readonly interface?: string;
-  readonly source?: string;
-  readonly loopback?: boolean;
-  readonly ttl?: number;
+/** How `UdpSocket.joinMulticast` joins. */
+export interface JoinMulticastOptions {
+  /**
+   * By which interface: for IPv4 its address, for IPv6 its name or, on backend `"deno"`, its index in
+   * digits; the one of the route by default. A name on backend `"deno"` needs `--allow-read` for
+   * `/sys/class/net/NAME/ifindex` or `--allow-sys=networkInterfaces`.
+   */
+  interface?: string;
+  /** The one sender to hear (IP_ADD_SOURCE_MEMBERSHIP, RFC 4607). IPv4 and backend `"node"` only. */
+  source?: string;
+  /** Whether what this socket sends to groups comes to this machine's own members too. */
+  loopback?: boolean;
+  /** Over how many routers what this socket sends to groups goes, 1 to 255. IPv4 only. */
+  ttl?: number;
 }
 
 /** A group to join, checked. */
@@ -92,7 +100,7 @@ export function checkTtl(ttl: unknown, name: string, family: 4 | 6): void {
 export function checkJoin(
   group: unknown,
   port: number,
-  options: JoinOptions,
+  options: JoinMulticastOptions,
   family: 4 | 6,
 ): Join {
   checkOptions(options, "joinMulticast");

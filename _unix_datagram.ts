@@ -32,21 +32,22 @@ interface Wanted {
   readonly reject: (error: unknown) => void;
 }
 
-/** What ends a receive of ours. No socket of this process hands it out. */
-const TOKEN = crypto.getRandomValues(new Uint8Array(32));
+/** What ends a receive of ours, once one had to be ended. No socket of this process hands it out. */
+let token: Uint8Array<ArrayBuffer> | undefined;
 
 /** Whether a datagram is our own that ends a receive. */
 function isToken([data, { path }]: Received): boolean {
-  return path === null && data.length === TOKEN.length &&
-    data.every((byte, i) => byte === TOKEN[i]);
+  return path === null && data.length === token?.length &&
+    data.every((byte, i) => byte === token![i]);
 }
 
 /** Sends the token to a name. It keeps nothing alive: somebody waits for what it ends. */
 async function sendToken(path: string): Promise<void> {
+  const data = token ??= crypto.getRandomValues(new Uint8Array(32));
   const sender = bindUnnamed();
   try {
     const operation = begin(() =>
-      sender.send(TOKEN, { transport: "unixpacket", path })
+      sender.send(data, { transport: "unixpacket", path })
     );
     operation.setRef(false);
     await operation.promise;

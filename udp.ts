@@ -68,6 +68,7 @@ import {
   checkJoin,
   checkTtl,
   type Join,
+  type JoinMulticastOptions,
   joinNative,
   type Leave,
 } from "./_multicast.ts";
@@ -78,7 +79,7 @@ import {
   type UdpOptions,
 } from "./_udp_options.ts";
 
-export type { UdpOptions };
+export type { JoinMulticastOptions, UdpOptions };
 
 // Options
 
@@ -107,22 +108,6 @@ export interface ConnectUdpOptions extends UdpOptions {
   timeout?: number | undefined;
   /** Ends the lookup with `signal.reason`. */
   signal?: AbortSignal | undefined;
-}
-
-/** How {@linkcode UdpSocket.joinMulticast} joins. */
-export interface JoinMulticastOptions {
-  /**
-   * By which interface: for IPv4 its address, for IPv6 its name or, on backend `"deno"`, its index in
-   * digits; the one of the route by default. A name on backend `"deno"` needs `--allow-read` for
-   * `/sys/class/net/NAME/ifindex` or `--allow-sys=networkInterfaces`.
-   */
-  interface?: string;
-  /** The one sender to hear (IP_ADD_SOURCE_MEMBERSHIP, RFC 4607). IPv4 and backend `"node"` only. */
-  source?: string;
-  /** Whether what this socket sends to groups comes to this machine's own members too. */
-  loopback?: boolean;
-  /** Over how many routers what this socket sends to groups goes, 1 to 255. IPv4 only. */
-  ttl?: number;
 }
 
 // Open functions

@@ -176,9 +176,14 @@ console.log((await receiving).data.length);
     "an unref'd receive still receives",
     `
 b.unref();
-const receiving = b.receive().then(({ data }) => console.log(data.length));
-setTimeout(() => {}, 100);
-setTimeout(() => a.send(new Uint8Array(3), b.addr), 10);
+// Something else keeps the program alive until it has come.
+const hold = setInterval(() => {}, 1000);
+b.receive().then(({ data }) => {
+  console.log(data.length);
+  clearInterval(hold);
+});
+await turn();
+await a.send(new Uint8Array(3), b.addr);
 `,
     "3\n",
   );

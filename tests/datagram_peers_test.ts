@@ -8,7 +8,8 @@ import { bindUnixDatagram } from "../unix.ts";
 import { pattern, text, utf8 } from "./_bytes.ts";
 import { type AnySocket, type Backend, backends } from "./_datagrams.ts";
 import { canListen, hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
-import { Program, runDenoUnder, startPython, unstable } from "./_process.ts";
+import { Program, startPython, unstable } from "./_process.ts";
+import { canUnshare, runOnCable } from "./_network.ts";
 
 /** How long a test waits for what comes at once: a lost datagram is a failure, not a standstill. */
 const PATIENCE = 20_000;
@@ -683,16 +684,6 @@ for i in range(2):
   });
 }
 
-/** Whether a program may have a network of its own. */
-async function canUnshare(): Promise<boolean> {
-  const { code, stderr } = await new Deno.Command("unshare", {
-    args: ["--net", "true"],
-  }).output();
-  if (code === 0) return true;
-  assert(/not permitted|denied/.test(text(stderr)), text(stderr));
-  return false;
-}
-
 /** A peer at the other end of the cable. */
 const PYTHON_ZONE = `
 import socket, sys
@@ -706,29 +697,13 @@ data, sender = s.recvfrom(100)
 print(data.decode(), "from", sender[0].split("%")[0], "by", socket.if_indextoname(sender[3]))
 `;
 
-/** A cable between two interfaces. Their addresses are ours at once, with no check for others. */
-const CABLE = `
-ip link set lo up
-ip link add v0 type veth peer name v1
-for i in v0 v1; do
-  echo 0 > /proc/sys/net/ipv6/conf/$i/accept_dad
-  ip link set $i addrgenmode none
-  ip link set $i up
-done
-ip addr add fe80::a/64 dev v0 nodad
-ip addr add fe80::b/64 dev v1 nodad
-`;
-
 for (const backend of backends) {
   Deno.test({
     name: `udp ${backend}: link-local addresses keep their zone`,
     ignore: Deno.build.os !== "linux",
     async fn() {
       if (!await canUnshare()) return;
-      const { code, stdout, stderr } = await runDenoUnder(
-        // The program's command line goes into the new network, behind the cable.
-        `set -- unshare --net sh -ec '${CABLE} exec "$@"' sh "$@"`,
-        ["-A"],
+      const { code, stdout, stderr } = await runOnCable(
         `
 const backend = ${JSON.stringify(backend)};
 const say = ({ data, addr }) =>

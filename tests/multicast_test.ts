@@ -12,7 +12,8 @@ import { bindUdp, type UdpSocket } from "../udp.ts";
 import { rejection, text, utf8 } from "./_bytes.ts";
 import { type Backend, backends, testEachBackend } from "./_datagrams.ts";
 import { canListen } from "./_pairs.ts";
-import { type Program, runDenoUnder, startPython } from "./_process.ts";
+import { type Program, startPython } from "./_process.ts";
+import { canUnshare, runOnCable } from "./_network.ts";
 
 /** How long a test waits for what comes at once: a lost datagram is a failure, not a standstill. */
 const PATIENCE = 20_000;
@@ -581,34 +582,6 @@ Deno.test("udp node: without broadcast, sending to all is an error", async () =>
 
 // In a network of its own
 
-/** Whether a program may have a network of its own, and see it in its files. */
-async function canUnshare(): Promise<boolean> {
-  const { code, stderr } = await new Deno.Command("unshare", {
-    args: ["--net", "--mount", "mount", "-t", "sysfs", "sysfs", "/sys"],
-  }).output();
-  if (code === 0) return true;
-  assert(/not permitted|denied/.test(text(stderr)), text(stderr));
-  return false;
-}
-
-/**
- * A cable between two interfaces: the loopback interface gives everything back whatever the sender
- * says, and over IPv6 it takes nothing for groups.
- */
-const CABLE = `
-mount -t sysfs sysfs /sys
-ip link set lo up
-ip link add v0 type veth peer name v1
-for i in v0 v1; do
-  echo 0 > /proc/sys/net/ipv6/conf/$i/accept_dad
-  ip link set $i addrgenmode none
-  ip link set $i up
-done
-ip addr add 10.9.0.1/24 dev v0
-ip addr add fe80::a/64 dev v0 nodad
-ip addr add fe80::b/64 dev v1 nodad
-`;
-
 /** What the programs there begin with. */
 const INSIDE = (backend: Backend) => `
 const backend = ${JSON.stringify(backend)};
@@ -638,10 +611,7 @@ function testInside(
       ignore: Deno.build.os !== "linux",
       async fn() {
         if (!await canUnshare()) return;
-        const { code, stdout, stderr } = await runDenoUnder(
-          // The program's command line goes into the new network, behind the cable.
-          `set -- unshare --net --mount sh -ec '${CABLE} exec "$@"' sh "$@"`,
-          ["-A"],
+        const { code, stdout, stderr } = await runOnCable(
           INSIDE(backend) + body(backend),
         );
         assertEquals({ code, stdout: stdout.trimEnd().split("\n"), stderr }, {
@@ -765,9 +735,7 @@ Deno.test({
   ignore: Deno.build.os !== "linux",
   async fn() {
     if (!await canUnshare()) return;
-    const { stdout, stderr } = await runDenoUnder(
-      `set -- unshare --net --mount sh -ec '${CABLE} exec "$@"' sh "$@"`,
-      ["-A"],
+    const { stdout, stderr } = await runOnCable(
       `${INSIDE("node")}
 await using member = await bindUdp({ hostname: "::", backend });
 const { port } = member.addr;

@@ -30,27 +30,23 @@ import type {
   StreamConn,
   StreamListener,
 } from "./types.ts";
+import { checkOptions, checkTimeout, show } from "./_check.ts";
+import { timedOut } from "./_wait.ts";
 import {
-  checkInteger,
-  checkOptions,
-  checkSignal,
-  checkTimeout,
-  show,
-} from "./_check.ts";
-import { MAX_DELAY, timedOut } from "./_wait.ts";
+  Base,
+  checkCount,
+  checkHandler,
+  checkServer,
+  DRAIN_TIMEOUT,
+  type HandlerInfo,
+  type ServerOptions,
+  tell,
+  type Work,
+} from "./_server.ts";
+
+export type { HandlerInfo, ServerOptions };
 
 // Options
-
-/** What both kinds of servers can be told. */
-export interface ServerOptions {
-  /** Begins {@linkcode Server.shutdown} when it is aborted. */
-  signal?: AbortSignal | undefined;
-  /**
-   * How long handlers may go on after `shutdown()` began, in milliseconds above 0; 10,000 by default.
-   * Then what is left is closed. It bounds each connection's graceful close, too, at any time.
-   */
-  drainTimeout?: number;
-}
 
 /** How {@linkcode serve} serves. */
 export interface ServeOptions<C> extends ServerOptions {
@@ -85,18 +81,6 @@ export interface ServeDatagramsOptions<A extends SocketAddr>
   onError?: (error: unknown, datagram?: Datagram<A>) => void;
 }
 
-/** What a handler is told besides its connection or datagram. */
-export interface HandlerInfo {
-  /**
-   * Aborted when the connection is closed from outside the handler: it was idle or alive for too long
-   * (the reason is a `TimeoutError`), or `shutdown()` waits no longer. Waits on the connection itself end
-   * anyway.
-   */
-  readonly signal: AbortSignal;
-  /** Aborted when `shutdown()` begins: a handler may finish what it is at, and take nothing new. */
-  readonly draining: AbortSignal;
-}
-
 /**
  * Serves one connection. The connection is the handler's until its promise settles; then the server
  * closes it gracefully, unless the handler has closed or detached it.
@@ -126,7 +110,7 @@ export interface Server<A extends SocketAddr = SocketAddr>
   readonly finished: Promise<void>;
   /**
    * Stops accepting, lets handlers end, and closes what is left after
-   * {@linkcode ServerOptions.drainTimeout}. More than one call does no harm.
+   * `drainTimeout`. More than one call does no harm.
    *
    * @returns {@linkcode Server.finished}.
    */
@@ -146,97 +130,11 @@ export interface DatagramServer<A extends SocketAddr = SocketAddr>
   readonly finished: Promise<void>;
   /**
    * Receives no more, lets handlers end, which may still send, and closes the socket when they have, or
-   * after {@linkcode ServerOptions.drainTimeout}. More than one call does no harm.
+   * after `drainTimeout`. More than one call does no harm.
    *
    * @returns {@linkcode DatagramServer.finished}.
    */
   shutdown(): Promise<void>;
-}
-
-const DRAIN_TIMEOUT = 10_000;
-
-/** A handler at work. */
-interface Work {
-  readonly controller: AbortController;
-}
-
-/** What both kinds of servers have in common: handlers at work, and the way to the end. */
-abstract class Base<W extends Work> {
-  protected readonly works = new Set<W>();
-  protected readonly draining = new AbortController();
-  readonly #drainTimeout: number;
-  readonly #finished = Promise.withResolvers<void>();
-  #isFinished = false;
-  #drainTimer: ReturnType<typeof setTimeout> | undefined;
-  readonly #signal: AbortSignal | undefined;
-  readonly #onAbort = () => void this.shutdown();
-
-  constructor({ signal, drainTimeout = DRAIN_TIMEOUT }: ServerOptions) {
-    this.#drainTimeout = drainTimeout;
-    this.#signal = signal;
-    signal?.addEventListener("abort", this.#onAbort);
-    // The constructor of the kind has not run yet.
-    if (signal?.aborted) queueMicrotask(this.#onAbort);
-  }
-
-  get finished(): Promise<void> {
-    return this.#finished.promise;
-  }
-
-  /** Stops taking in. */
-  protected abstract stop(): void;
-
-  /** Ends a handler's work from outside. */
-  protected abstract end(work: W, reason: unknown): void;
-
-  /** Whether nothing comes in any more. */
-  protected abstract readonly isStopped: boolean;
-
-  /** Gives up what is left when all is done. */
-  protected abstract release(): Promise<void>;
-
-  shutdown(): Promise<void> {
-    if (!this.draining.signal.aborted) {
-      this.draining.abort();
-      this.#signal?.removeEventListener("abort", this.#onAbort);
-      this.stop();
-      this.#drainTimer = setTimeout(
-        () => {
-          const reason = timedOut("Drain", this.#drainTimeout);
-          for (const work of this.works) this.end(work, reason);
-        },
-        Math.min(this.#drainTimeout, MAX_DELAY),
-      );
-      this.check();
-    }
-    return this.finished;
-  }
-
-  /** Finishes, if everything is done. */
-  protected check(): void {
-    if (this.#isFinished || !this.isStopped || this.works.size > 0) return;
-    this.#isFinished = true;
-    clearTimeout(this.#drainTimer);
-    this.#signal?.removeEventListener("abort", this.#onAbort);
-    this.release().then(this.#finished.resolve, this.#finished.resolve);
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.shutdown();
-  }
-}
-
-/** Tells an error to whoever wants to know. */
-function tell<T>(
-  onError: (error: unknown, about?: T) => void,
-  error: unknown,
-  about?: T,
-): void {
-  try {
-    onError(error, about);
-  } catch {
-    // There is nobody left who could be told.
-  }
 }
 
 // Streams
@@ -613,37 +511,5 @@ class SocketServer<A extends SocketAddr, D> extends Base<Work>
 
   protected override async release(): Promise<void> {
     await this.#socket[Symbol.asyncDispose]();
-  }
-}
-
-// Checks
-
-function checkHandler(handler: unknown): void {
-  if (typeof handler !== "function") {
-    throw new TypeError(
-      `Invalid handler: expected a function, got ${show(handler)}`,
-    );
-  }
-}
-
-/** A number of things at once: from 1, or no bound. */
-function checkCount(count: unknown, name: string): void {
-  if (count !== Infinity) {
-    checkInteger(count, name, 1, Number.MAX_SAFE_INTEGER);
-  }
-}
-
-/** What both kinds of servers can be told. */
-function checkServer(
-  { signal, drainTimeout, onError }: ServerOptions & { onError?: unknown },
-): void {
-  checkSignal(signal);
-  checkTimeout(drainTimeout);
-  if (onError !== undefined) {
-    if (typeof onError !== "function") {
-      throw new TypeError(
-        `Invalid onError: expected a function, got ${show(onError)}`,
-      );
-    }
   }
 }

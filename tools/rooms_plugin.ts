@@ -30,6 +30,7 @@ export const ORDER: readonly (readonly string[])[] = [
   ["_node_udp"],
   ["_udp_options"],
   ["tcp", "udp", "unix", "tls"],
+  ["_server"],
   ["serve"],
   ["socket"],
   ["select"],

@@ -30,7 +30,6 @@
  * @module
  */
 
-import { IncompleteReadError, LimitError } from "./errors.ts";
 import {
   type KeepingReader,
   keepsReads,
@@ -48,18 +47,17 @@ import {
   show,
   signalOf,
 } from "./_check.ts";
-import { AbortableReads, keeps } from "./_abortable_reads.ts";
 import { writeAll } from "./io.ts";
 import {
   checkFormat,
   encodeLength,
   type FixedFrameFormat,
-  type Format,
   type FrameFormat,
-  type Header,
-  parseHeader,
   type VarintFrameFormat,
 } from "./_frame_format.ts";
+import { abortable, ReadBuffer } from "./_read_buffer.ts";
+import { FrameCutter } from "./_frame_cutter.ts";
+import { LineCutter, type LineRules } from "./_line_cutter.ts";
 
 export type { FixedFrameFormat, FrameFormat, VarintFrameFormat };
 
@@ -100,17 +98,8 @@ const DEFAULT_LIMIT = 2 ** 20;
 const MAX_DELIMITER = 1024;
 
 const LF = 10;
-const CR = 13;
 
-/** Bytes to text. A byte order mark is the peer's affair. */
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const encoder = new TextEncoder();
-
-/** How many bytes of small frames are copied out together. */
-const SLAB = 16384;
-
-/** What is decoded at a time: small enough to stay in the processor's cache. */
-const DECODE = 65536;
 
 /**
  * A reader with a buffer, and messages out of it. It is a reader itself: what it has buffered comes
@@ -122,37 +111,14 @@ const DECODE = 65536;
 export class BufferedReader implements KeepingReader {
   /** Always `true`: a read that was abandoned is the next caller's. */
   readonly [keepsReads] = true;
-  /** The reader below, if it keeps what nobody waits for. */
-  readonly #keeping: KeepingReader | undefined;
-  readonly #reads: AbortableReads;
-  readonly #size: number;
-  /** Where bytes are; what is between `#start` and `#end` has not been given out. */
-  #buffer: Uint8Array<ArrayBuffer>;
-  #start = 0;
-  #end = 0;
-  /** Up to here no line end was found. */
-  #scanned = 0;
-  #isOver = false;
-  /** The read under way of a reader that does not keep it. */
-  #filling: Promise<boolean> | undefined;
+  readonly #buffer: ReadBuffer;
+  readonly #lines: LineCutter;
+  readonly #frames: FrameCutter;
   /** Whoever has the reader; others wait behind. */
   #turn: Promise<void> | undefined;
-  /** Complete lines from `#start` on, decoded, and which part of them has been given out. */
-  #text = "";
-  #at = 0;
-  /** How many bytes the rest of them has, whether each is one character, and the limit that held. */
-  #textBytes = 0;
-  #isSingle = false;
-  #textLimit = 0;
-  /** Frames from `#start` on that are copied out, where each ends, and how many have been given out. */
-  #frames: Uint8Array<ArrayBuffer>[] = [];
-  #bounds: number[] = [];
-  #frameAt = 0;
-  #framesFor: Format | undefined;
-  /** The delimiter that was searched for last, and from which distance the search goes on. */
+  /** The delimiter that was searched for last, and up to where in the stream it does not begin. */
   #sought = "";
   #soughtTo = 0;
-  readonly #header: Header = { size: 0, length: 0 };
 
   /**
    * Makes a reader with a buffer. The reader below should not be read from by others meanwhile.
@@ -167,18 +133,17 @@ export class BufferedReader implements KeepingReader {
     checkOptions(options, "BufferedReader");
     const { bufSize = 65536 } = options;
     checkInteger(bufSize, "bufSize", 16, 2 ** 24);
-    this.#keeping = keeps(reader) ? reader : undefined;
-    this.#reads = new AbortableReads(reader, undefined);
-    this.#size = bufSize;
-    this.#buffer = new Uint8Array(bufSize);
+    this.#buffer = new ReadBuffer(reader, bufSize);
+    this.#lines = new LineCutter(this.#buffer);
+    this.#frames = new FrameCutter(this.#buffer);
   }
 
   /** How many bytes have come and are not given out. */
   get buffered(): number {
-    return this.#end - this.#start;
+    return this.#buffer.length;
   }
 
-  // The buffer
+  // Turns
 
   /** Runs a call when those before it are done. */
   async #inTurn<T>(
@@ -232,88 +197,6 @@ export class BufferedReader implements KeepingReader {
     };
   }
 
-  /** Forgets decoded lines, and frames that are copied out: their bytes are still there. */
-  #dropCut(): void {
-    this.#text = "";
-    this.#at = 0;
-    if (this.#framesFor !== undefined) this.#dropFrames();
-  }
-
-  /** Takes bytes out of the buffer. */
-  #consume(count: number): void {
-    this.#start += count;
-    this.#soughtTo = 0;
-    // A read that is under way brings its bytes to where they were expected.
-    if (this.#start < this.#end || this.#filling !== undefined) return;
-    this.#start = this.#end = this.#scanned = 0;
-    // A buffer that a large message made is not kept.
-    if (this.#buffer.length !== this.#size) {
-      this.#buffer = new Uint8Array(this.#size);
-    }
-  }
-
-  /** Makes room for a message of `size` bytes from `#start` on, or at least for some more bytes. */
-  #makeRoom(size: number): void {
-    const length = this.buffered;
-    const wanted = Math.max(size, length + 1);
-    const { length: total } = this.#buffer;
-    // What was given out is more than what is left: moving the rest costs less than small reads.
-    const isCheap = this.#start > 0 && length <= this.#start;
-    const fits = total - this.#start >= size && this.#end < total;
-    if (fits && !isCheap) return;
-    if (wanted <= total && (isCheap || total === this.#size)) {
-      this.#buffer.copyWithin(0, this.#start, this.#end);
-    } else {
-      const larger = new Uint8Array(
-        size > length ? wanted : Math.max(this.#size, 2 * length),
-      );
-      larger.set(this.#buffer.subarray(this.#start, this.#end));
-      this.#buffer = larger;
-    }
-    this.#scanned = Math.max(this.#scanned - this.#start, 0);
-    this.#start = 0;
-    this.#end = length;
-  }
-
-  /**
-   * Waits for more bytes.
-   *
-   * @param signal Ends the wait.
-   * @param size The length of the message that is waited for, from `#start` on; 0 if it is not known.
-   * @returns `false` at the end of the stream.
-   */
-  #fill(signal: AbortSignal | undefined, size = 0): Promise<boolean> {
-    if (signal?.aborted) return Promise.reject(signal.reason);
-    if (this.#isOver) return Promise.resolve(false);
-    if (this.#filling === undefined) {
-      this.#makeRoom(size);
-      const room = this.#buffer.subarray(this.#end);
-      if (this.#keeping !== undefined && signal !== undefined) {
-        return this.#keeping.read(room, { signal }).then(this.#take);
-      }
-      const filling = this.#reads.read(room).then(this.#take);
-      if (this.#keeping !== undefined) return filling;
-      this.#filling = filling.finally(() => this.#filling = undefined);
-    }
-    return signal === undefined
-      ? this.#filling
-      : abortable(this.#filling, signal);
-  }
-
-  #take = (n: number | null): boolean => {
-    if (n === null) this.#isOver = true;
-    else this.#end += n;
-    return n !== null;
-  };
-
-  /** What is left at the end of the stream, taken out: it is no message. */
-  #incomplete(expected: number | undefined): IncompleteReadError {
-    const partial = this.#buffer.slice(this.#start, this.#end);
-    this.#dropCut();
-    this.#consume(partial.length);
-    return new IncompleteReadError(partial, expected);
-  }
-
   // Bytes
 
   /**
@@ -329,11 +212,11 @@ export class BufferedReader implements KeepingReader {
     const signal = signalOf(options, "read");
     return await this.#inTurn(signal, async () => {
       if (p.length === 0) return 0;
-      this.#dropCut();
-      while (this.buffered === 0) if (!await this.#fill(signal)) return null;
-      const n = Math.min(p.length, this.buffered);
-      p.set(this.#buffer.subarray(this.#start, this.#start + n));
-      this.#consume(n);
+      const from = this.#buffer;
+      while (from.length === 0) if (!await from.fill(signal)) return null;
+      const n = Math.min(p.length, from.length);
+      p.set(from.data.subarray(from.start, from.start + n));
+      from.consume(n);
       return n;
     });
   }
@@ -350,11 +233,10 @@ export class BufferedReader implements KeepingReader {
     checkInteger(n, "n", 0, 2 ** 24);
     const signal = signalOf(options, "peek");
     return await this.#inTurn(signal, async () => {
-      while (this.buffered < n) if (!await this.#fill(signal, n)) break;
-      return this.#buffer.slice(
-        this.#start,
-        Math.min(this.#start + n, this.#end),
-      );
+      const from = this.#buffer;
+      while (from.length < n) if (!await from.fill(signal, n)) break;
+      const { data, start, end } = from;
+      return data.slice(start, Math.min(start + n, end));
     });
   }
 
@@ -376,36 +258,11 @@ export class BufferedReader implements KeepingReader {
     checkInteger(length, "size", 0, 2 ** 32);
     const signal = signalOf(options, "readExact");
     return await this.#inTurn(signal, async () => {
-      this.#dropCut();
-      const bytes = await this.#whole(0, length, signal);
+      const bytes = await this.#buffer.whole(0, length, signal);
       if (buffer === undefined) return bytes;
       buffer.set(bytes);
       return buffer;
     });
-  }
-
-  /**
-   * Takes `size` bytes, and gives all but the first `skip`. What is larger than the buffer is read to
-   * where it stays.
-   */
-  async #whole(
-    skip: number,
-    size: number,
-    signal: AbortSignal | undefined,
-  ): Promise<Uint8Array<ArrayBuffer>> {
-    while (this.buffered < size) {
-      if (!await this.#fill(signal, size)) throw this.#incomplete(size);
-    }
-    const isOwn = this.#start === 0 && this.#end === size &&
-      this.#buffer.length === size && size > 0;
-    const bytes = isOwn
-      ? this.#buffer.subarray(skip)
-      : this.#buffer.slice(this.#start + skip, this.#start + size);
-    if (isOwn) {
-      this.#buffer = new Uint8Array(this.#size);
-      this.#start = this.#end = this.#scanned = 0;
-    } else this.#consume(size);
-    return bytes;
   }
 
   /**
@@ -435,31 +292,35 @@ export class BufferedReader implements KeepingReader {
     const { limit = DEFAULT_LIMIT } = options;
     checkLimit(limit);
     return await this.#inTurn(signal, async () => {
-      this.#dropCut();
       const key = String.fromCharCode(...bytes);
       if (key !== this.#sought) {
         this.#sought = key;
         this.#soughtTo = 0;
       }
+      const from = this.#buffer;
       for (;;) {
-        const end = this.#find(bytes, this.#start + this.#soughtTo);
+        const { start, position } = from;
+        const end = this.#find(
+          bytes,
+          start + Math.max(this.#soughtTo - position, 0),
+        );
         // The last bytes may be the delimiter's first.
         const length = end < 0
-          ? Math.max(this.buffered - bytes.length + 1, 0)
-          : end - this.#start;
-        if (length > limit) throw this.#tooLong(limit, "delimiter");
+          ? Math.max(from.length - bytes.length + 1, 0)
+          : end - start;
+        if (length > limit) throw from.tooLong(limit, "delimiter");
         if (end >= 0) {
-          return await this.#whole(0, length + bytes.length, signal);
+          return await from.whole(0, length + bytes.length, signal);
         }
-        this.#soughtTo = length;
-        if (!await this.#fill(signal)) throw this.#incomplete(undefined);
+        this.#soughtTo = position + length;
+        if (!await from.fill(signal)) throw from.incomplete(undefined);
       }
     });
   }
 
   /** Where a delimiter begins, or -1. */
   #find(delimiter: Uint8Array, from: number): number {
-    const data = this.#buffer.subarray(0, this.#end);
+    const data = this.#buffer.data.subarray(0, this.#buffer.end);
     const first = delimiter[0]!;
     for (let at = from;;) {
       at = data.indexOf(first, at);
@@ -469,14 +330,6 @@ export class BufferedReader implements KeepingReader {
       if (i === delimiter.length) return at;
       at++;
     }
-  }
-
-  #tooLong(limit: number, what: string): LimitError {
-    return new LimitError(
-      `No ${what} within the limit of ${limit} bytes; pass a larger limit, or skipLine()`,
-      limit,
-      this.#buffer.slice(this.#start, this.#start + limit),
-    );
   }
 
   // Lines
@@ -493,16 +346,27 @@ export class BufferedReader implements KeepingReader {
    * @throws {TypeError | RangeError} If an option is wrong.
    */
   async readLine(options: ReadLineOptions = {}): Promise<string | null> {
-    const { signal, limit, unterminated } = checkLines(options, "readLine");
+    const [rules, signal] = checkLines(options, "readLine");
+    const { limit } = rules;
     if (this.#turn === undefined && !signal?.aborted) {
-      const line = this.#nextLine(limit);
+      const line = this.#lines.next(limit);
       if (line !== undefined) return line;
     }
-    return await this.#inTurn(signal, async () =>
-      this.#nextLine(limit) ??
-        (await this.#decode(limit, unterminated, signal)
-          ? this.#nextLine(limit)!
-          : null));
+    return await this.#inTurn(
+      signal,
+      async () =>
+        this.#lines.next(limit) ?? await this.#nextLine(rules, signal),
+    );
+  }
+
+  /** Waits for a line; `null` at the end of the stream. */
+  async #nextLine(
+    rules: LineRules,
+    signal: AbortSignal | undefined,
+  ): Promise<string | null> {
+    return await this.#lines.decode(rules, signal)
+      ? this.#lines.next(rules.limit)!
+      : null;
   }
 
   /**
@@ -513,14 +377,11 @@ export class BufferedReader implements KeepingReader {
    * @returns The lines.
    */
   lines(options: ReadLineOptions = {}): AsyncIterableIterator<string> {
-    const { signal, limit, unterminated } = checkLines(options, "lines");
+    const [rules, signal] = checkLines(options, "lines");
     return this.#iterate(
       signal,
-      () => this.#nextLine(limit),
-      async () =>
-        await this.#decode(limit, unterminated, signal)
-          ? this.#nextLine(limit)!
-          : null,
+      () => this.#lines.next(rules.limit),
+      () => this.#nextLine(rules, signal),
     );
   }
 
@@ -534,15 +395,17 @@ export class BufferedReader implements KeepingReader {
   async *lineBatches(
     options: ReadLineOptions = {},
   ): AsyncIterableIterator<string[]> {
-    const { signal, limit, unterminated } = checkLines(options, "lineBatches");
+    const [rules, signal] = checkLines(options, "lineBatches");
+    const { limit } = rules;
     for (;;) {
-      const batch = await this.#inTurn(signal, async () => {
-        if (this.#textLimit > limit) this.#dropCut();
-        return this.#text !== "" ||
-            await this.#decode(limit, unterminated, signal)
-          ? this.#takeBatch()
-          : undefined;
-      });
+      const batch = await this.#inTurn(
+        signal,
+        async () =>
+          this.#lines.rest(limit) ??
+            (await this.#lines.decode(rules, signal)
+              ? this.#lines.rest(limit)
+              : undefined),
+      );
       if (batch === undefined) return;
       yield batch;
     }
@@ -557,119 +420,17 @@ export class BufferedReader implements KeepingReader {
   async skipLine(options?: WaitOptions): Promise<number> {
     const signal = signalOf(options, "skipLine");
     return await this.#inTurn(signal, async () => {
-      this.#dropCut();
       let skipped = 0;
+      const from = this.#buffer;
       for (;;) {
-        const end = this.#buffer.subarray(0, this.#end)
-          .indexOf(LF, this.#start);
-        const count = (end < 0 ? this.#end : end + 1) - this.#start;
-        // The buffer of a read under way stays.
-        if (count > 0) this.#consume(count);
+        const { data, start } = from;
+        const end = data.subarray(0, from.end).indexOf(LF, start);
+        const count = (end < 0 ? from.end : end + 1) - start;
+        from.consume(count);
         skipped += count;
-        if (end >= 0 || !await this.#fill(signal)) return skipped;
+        if (end >= 0 || !await from.fill(signal)) return skipped;
       }
     });
-  }
-
-  /** The next line of those that are decoded. */
-  #nextLine(limit: number): string | undefined {
-    // Decoded under another limit: they are looked at anew.
-    if (this.#textLimit > limit) this.#dropCut();
-    const text = this.#text;
-    const at = this.#at;
-    if (text === "") return undefined;
-    const end = text.indexOf("\n", at);
-    const isCrLf = end > at && text.charCodeAt(end - 1) === CR;
-    const line = text.slice(at, isCrLf ? end - 1 : end);
-    const bytes = this.#isSingle
-      ? end + 1 - at
-      : this.#buffer.indexOf(LF, this.#start) + 1 - this.#start;
-    this.#textBytes -= bytes;
-    this.#at = end + 1;
-    if (this.#at === text.length) this.#dropCut();
-    this.#consume(bytes);
-    return line;
-  }
-
-  /** All lines that are decoded. */
-  #takeBatch(): string[] {
-    const rest = this.#at === 0 ? this.#text : this.#text.slice(this.#at);
-    const lines = rest.split("\n");
-    lines.pop();
-    if (rest.includes("\r\n")) {
-      for (const [i, line] of lines.entries()) {
-        if (line.endsWith("\r")) lines[i] = line.slice(0, -1);
-      }
-    }
-    this.#dropCut();
-    this.#consume(this.#textBytes);
-    return lines;
-  }
-
-  /** Decodes the complete lines that are there, or waits for one. `false` at the end of the stream. */
-  async #decode(
-    limit: number,
-    unterminated: "error" | "line",
-    signal: AbortSignal | undefined,
-  ): Promise<boolean> {
-    for (;;) {
-      const end = this.#completeLines(limit);
-      if (end > this.#start) {
-        this.#decodeTo(end, limit);
-        return true;
-      }
-      if (!await this.#fill(signal)) break;
-    }
-    if (this.buffered === 0) return false;
-    if (unterminated === "error") throw this.#incomplete(undefined);
-    // As if it had an end: one is put behind it.
-    this.#makeRoom(this.buffered + 1);
-    this.#buffer[this.#end++] = LF;
-    this.#decodeTo(this.#end, limit);
-    return true;
-  }
-
-  #decodeTo(end: number, limit: number): void {
-    const bytes = this.#buffer.subarray(this.#start, end);
-    this.#text = decoder.decode(bytes);
-    this.#at = 0;
-    this.#textBytes = bytes.length;
-    this.#textLimit = limit;
-    // No character of a text's takes less than a byte: so each takes one.
-    this.#isSingle = this.#text.length === bytes.length;
-  }
-
-  /** Where the last of the complete lines ends that are there, at most so many as are decoded at once. */
-  #completeLines(limit: number): number {
-    const from = Math.max(this.#scanned, this.#start);
-    const data = this.#buffer.subarray(0, this.#end);
-    const first = data.indexOf(LF, from);
-    // A CR before the end may belong to it.
-    const length = (first < 0 ? this.#end : first) - this.#start;
-    if (length > limit + 1 || length === limit + 1 && !this.#endsInCr(first)) {
-      throw this.#tooLong(limit, "line end");
-    }
-    if (first < 0) {
-      this.#scanned = this.#end;
-      return this.#start;
-    }
-    this.#scanned = first;
-    const most = Math.min(this.#end, Math.max(first + 1, this.#start + DECODE));
-    if (most - this.#start <= limit) {
-      return data.lastIndexOf(LF, most - 1) + 1;
-    }
-    // Lines that may be too long are looked at one by one.
-    let end = first + 1;
-    for (;;) {
-      const next = data.indexOf(LF, end);
-      if (next < 0 || next >= most || next - end > limit) return end;
-      end = next + 1;
-    }
-  }
-
-  #endsInCr(lineEnd: number): boolean {
-    const at = (lineEnd < 0 ? this.#end : lineEnd) - 1;
-    return this.#buffer[at] === CR;
   }
 
   // Frames
@@ -695,7 +456,7 @@ export class BufferedReader implements KeepingReader {
     const signal = signalOf(options, "readFrame");
     return await this.#inTurn(
       signal,
-      () => this.#nextFrame(checked, signal),
+      () => this.#frames.read(checked, signal),
     );
   }
 
@@ -716,8 +477,8 @@ export class BufferedReader implements KeepingReader {
     const signal = signalOf(options, "frames");
     return this.#iterate(
       signal,
-      () => this.#nextCut(checked),
-      () => this.#nextFrame(checked, signal),
+      () => this.#frames.next(checked),
+      () => this.#frames.read(checked, signal),
     );
   }
 
@@ -737,144 +498,22 @@ export class BufferedReader implements KeepingReader {
     const signal = signalOf(options, "frameBatches");
     for (;;) {
       const batch = await this.#inTurn(signal, async () => {
-        const batch = this.#restCut(checked);
+        const batch = this.#frames.rest(checked);
         if (batch !== undefined) return batch;
-        const frame = await this.#nextFrame(checked, signal);
+        const frame = await this.#frames.read(checked, signal);
         return frame === null ? [] : [frame];
       });
       if (batch.length === 0) return;
       yield batch;
     }
   }
-
-  /** Copies frames out that are there whole, as many together as a slab takes. */
-  #cutFrames(format: Format): void {
-    const header = this.#header;
-    const data = this.#buffer;
-    const [start, last] = [this.#start, this.#end];
-    const most = start + SLAB;
-    const bounds: number[] = [];
-    let at = start;
-    while (
-      parseHeader(data, at, last, format, header) && header.length >= 0 &&
-      header.length <= format.maxLength
-    ) {
-      const body = at + header.size;
-      const end = body + header.length;
-      if (end > last || end > most && at > start) break;
-      bounds.push(body - start, end - start);
-      at = end;
-    }
-    if (at === start) return;
-    const slab = data.slice(start, at);
-    const { buffer } = slab;
-    const { offset } = format;
-    const frames: Uint8Array<ArrayBuffer>[] = [];
-    for (let i = 0; i < bounds.length; i += 2) {
-      const body = bounds[i]!;
-      if (offset > 0) {
-        // What stands before the length field moves up to what stands behind it.
-        const before = i === 0 ? 0 : bounds[i - 1]!;
-        slab.copyWithin(body - offset, before, before + offset);
-      }
-      const from = body - offset;
-      // Twice as fast as subarray().
-      frames.push(new Uint8Array(buffer, from, bounds[i + 1]! - from));
-    }
-    this.#dropCut();
-    this.#frames = frames;
-    this.#bounds = bounds;
-    this.#frameAt = 0;
-    this.#framesFor = format;
-  }
-
-  /** Whether frames of a format are copied out, or can be now. */
-  #hasCut(format: Format): boolean {
-    if (this.#framesFor !== format || this.#frameAt === this.#frames.length) {
-      this.#dropFrames();
-      this.#cutFrames(format);
-    }
-    return this.#frames.length > 0;
-  }
-
-  /** The next frame of those that are copied out. */
-  #nextCut(format: Format): Uint8Array<ArrayBuffer> | undefined {
-    if (!this.#hasCut(format)) return undefined;
-    const i = this.#frameAt++;
-    const from = i === 0 ? 0 : this.#bounds[2 * i - 1]!;
-    this.#consume(this.#bounds[2 * i + 1]! - from);
-    return this.#frames[i];
-  }
-
-  /** All frames that are copied out. */
-  #restCut(format: Format): Uint8Array<ArrayBuffer>[] | undefined {
-    if (!this.#hasCut(format)) return undefined;
-    const i = this.#frameAt;
-    const from = i === 0 ? 0 : this.#bounds[2 * i - 1]!;
-    const rest = i === 0 ? this.#frames : this.#frames.slice(i);
-    this.#consume(this.#bounds.at(-1)! - from);
-    this.#dropFrames();
-    return rest;
-  }
-
-  #dropFrames(): void {
-    this.#frames = [];
-    this.#frameAt = 0;
-    this.#framesFor = undefined;
-  }
-
-  async #nextFrame(
-    format: Format,
-    signal: AbortSignal | undefined,
-  ): Promise<Uint8Array | null> {
-    this.#dropCut();
-    const header = this.#header;
-    while (!parseHeader(this.#buffer, this.#start, this.#end, format, header)) {
-      if (await this.#fill(signal)) continue;
-      if (this.buffered === 0) return null;
-      throw this.#incomplete(undefined);
-    }
-    const { size, length } = header;
-    if (length < 0) {
-      throw new Deno.errors.InvalidData(
-        "Invalid frame: its length is no length in this format",
-      );
-    }
-    if (length > format.maxLength) {
-      throw new LimitError(
-        `Frame of ${length} bytes is longer than the limit of ${format.maxLength}; pass a larger maxLength`,
-        format.maxLength,
-        this.#buffer.slice(this.#start, this.#start + size),
-      );
-    }
-    const { offset } = format;
-    if (offset === 0) {
-      return await this.#whole(size, size + length, signal);
-    }
-    const all = await this.#whole(0, size + length, signal);
-    // What stands before the length field moves up to what stands behind it.
-    all.copyWithin(size - offset, 0, offset);
-    return all.subarray(size - offset);
-  }
-}
-
-/** Waits for a promise until a signal ends the wait. */
-function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort);
-    promise.then(resolve, reject).finally(() =>
-      signal.removeEventListener("abort", onAbort)
-    );
-  });
 }
 
 /** Checks how lines are read. */
-function checkLines(options: ReadLineOptions, what: string): {
-  signal: AbortSignal | undefined;
-  limit: number;
-  unterminated: "error" | "line";
-} {
+function checkLines(
+  options: ReadLineOptions,
+  what: string,
+): [LineRules, AbortSignal | undefined] {
   const signal = signalOf(options, what);
   const { limit = DEFAULT_LIMIT, unterminated = "error" } = options;
   checkLimit(limit);
@@ -885,7 +524,7 @@ function checkLines(options: ReadLineOptions, what: string): {
       }`,
     );
   }
-  return { signal, limit, unterminated };
+  return [{ limit, unterminated }, signal];
 }
 
 /**

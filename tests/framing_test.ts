@@ -232,6 +232,23 @@ Deno.test("an iterator goes on where other reads have ended", async () => {
   assertEquals((await lines.next()).value, "c");
 });
 
+Deno.test("what was cut out ahead is dropped when others have read", async () => {
+  // Frames that are lines, too: [1, LF] is a frame of one byte, and ends a line.
+  const reader = new BufferedReader(
+    source(new Uint8Array([1, 65, 1, 66, 1, 10, 1, 67, 1, 10, 1, 68])),
+  );
+  const frames = reader.frames({ bytes: 1 });
+  const next = async () => (await frames.next()).value?.[0];
+  assertEquals([await next(), await next()], [65, 66]);
+  assertEquals(await reader.readLine(), "\u0001");
+  assertEquals([await next(), await next()], [67, 10]);
+  assertEquals(await reader.readLine({ unterminated: "line" }), "\u0001D");
+  const lines = new BufferedReader(source("a\nb\nc\nd\n"));
+  assertEquals(await lines.readLine(), "a");
+  assertEquals(text(await lines.readExact(2)), "b\n");
+  assertEquals(await lines.readLine(), "c");
+});
+
 Deno.test("who comes when one is done stands behind those who wait", async () => {
   const [a, b] = pair();
   const reader = new BufferedReader(b);

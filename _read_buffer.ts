@@ -1,0 +1,159 @@
+/** The buffer of a reader: bytes that have come and belong to no message yet, and the waits for more. */
+
+import { IncompleteReadError, LimitError } from "./errors.ts";
+import type { KeepingReader, Reader } from "./types.ts";
+import { AbortableReads, keeps } from "./_abortable_reads.ts";
+
+/** Waits for a promise until a signal ends the wait. */
+export function abortable<T>(
+  promise: Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort);
+    promise.then(resolve, reject).finally(() =>
+      signal.removeEventListener("abort", onAbort)
+    );
+  });
+}
+
+/** Bytes between a reader and whoever cuts messages out of them. */
+export class ReadBuffer {
+  /** The reader below, if it keeps what nobody waits for. */
+  readonly #keeping: KeepingReader | undefined;
+  readonly #reads: AbortableReads;
+  readonly #size: number;
+  #isOver = false;
+  /** The read under way of a reader that does not keep it. */
+  #filling: Promise<boolean> | undefined;
+  /** Where bytes are; what is between `start` and `end` has not been given out. */
+  data: Uint8Array<ArrayBuffer>;
+  start = 0;
+  end = 0;
+  /** How many bytes have been given out: where `start` is in the stream, however the buffer moves. */
+  position = 0;
+
+  /**
+   * @param reader Where the bytes come from.
+   * @param size The buffer's size; larger messages get more.
+   */
+  constructor(reader: Reader, size: number) {
+    this.#keeping = keeps(reader) ? reader : undefined;
+    this.#reads = new AbortableReads(reader, undefined);
+    this.#size = size;
+    this.data = new Uint8Array(size);
+  }
+
+  /** How many bytes there are. */
+  get length(): number {
+    return this.end - this.start;
+  }
+
+  /** Takes bytes out of the buffer. */
+  consume(count: number): void {
+    this.start += count;
+    this.position += count;
+    // A read that is under way brings its bytes to where they were expected.
+    if (this.start < this.end || this.#filling !== undefined) return;
+    this.start = this.end = 0;
+    // A buffer that a large message made is not kept.
+    if (this.data.length !== this.#size) {
+      this.data = new Uint8Array(this.#size);
+    }
+  }
+
+  /** Makes room for a message of `size` bytes from `#start` on, or at least for some more bytes. */
+  makeRoom(size: number): void {
+    const length = this.length;
+    const wanted = Math.max(size, length + 1);
+    const { length: total } = this.data;
+    // What was given out is more than what is left: moving the rest costs less than small reads.
+    const isCheap = this.start > 0 && length <= this.start;
+    const fits = total - this.start >= size && this.end < total;
+    if (fits && !isCheap) return;
+    if (wanted <= total && (isCheap || total === this.#size)) {
+      this.data.copyWithin(0, this.start, this.end);
+    } else {
+      const larger = new Uint8Array(
+        size > length ? wanted : Math.max(this.#size, 2 * length),
+      );
+      larger.set(this.data.subarray(this.start, this.end));
+      this.data = larger;
+    }
+    this.start = 0;
+    this.end = length;
+  }
+
+  /**
+   * Waits for more bytes.
+   *
+   * @param signal Ends the wait.
+   * @param size The length of the message that is waited for, from `#start` on; 0 if it is not known.
+   * @returns `false` at the end of the stream.
+   */
+  fill(signal: AbortSignal | undefined, size = 0): Promise<boolean> {
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    if (this.#isOver) return Promise.resolve(false);
+    if (this.#filling === undefined) {
+      this.makeRoom(size);
+      const room = this.data.subarray(this.end);
+      if (this.#keeping !== undefined && signal !== undefined) {
+        return this.#keeping.read(room, { signal }).then(this.#take);
+      }
+      const filling = this.#reads.read(room).then(this.#take);
+      if (this.#keeping !== undefined) return filling;
+      this.#filling = filling.finally(() => this.#filling = undefined);
+    }
+    return signal === undefined
+      ? this.#filling
+      : abortable(this.#filling, signal);
+  }
+
+  #take = (n: number | null): boolean => {
+    if (n === null) this.#isOver = true;
+    else this.end += n;
+    return n !== null;
+  };
+
+  /** What is left at the end of the stream, taken out: it is no message. */
+  incomplete(expected: number | undefined): IncompleteReadError {
+    const partial = this.data.slice(this.start, this.end);
+    this.consume(partial.length);
+    return new IncompleteReadError(partial, expected);
+  }
+
+  /**
+   * Takes `size` bytes, and gives all but the first `skip`. What is larger than the buffer is read to
+   * where it stays.
+   */
+  async whole(
+    skip: number,
+    size: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    while (this.length < size) {
+      if (!await this.fill(signal, size)) throw this.incomplete(size);
+    }
+    const isOwn = this.start === 0 && this.end === size &&
+      this.data.length === size && size > 0;
+    const bytes = isOwn
+      ? this.data.subarray(skip)
+      : this.data.slice(this.start + skip, this.start + size);
+    if (isOwn) {
+      this.data = new Uint8Array(this.#size);
+      this.start = this.end = 0;
+      this.position += size;
+    } else this.consume(size);
+    return bytes;
+  }
+
+  /** What is there is longer than a limit; it stays. */
+  tooLong(limit: number, what: string): LimitError {
+    return new LimitError(
+      `No ${what} within the limit of ${limit} bytes; pass a larger limit, or skipLine()`,
+      limit,
+      this.data.slice(this.start, this.start + limit),
+    );
+  }
+}

@@ -18,12 +18,17 @@ export function abortable<T>(
   });
 }
 
+/** How large a buffer is at first: most connections never have more at once. */
+const FIRST = 4096;
+
 /** Bytes between a reader and whoever cuts messages out of them. */
 export class ReadBuffer {
   /** The reader below, if it keeps what nobody waits for. */
   readonly #keeping: KeepingReader | undefined;
   readonly #reads: AbortableReads;
-  readonly #size: number;
+  readonly #most: number;
+  /** How large a new buffer is: it grows up to the most while reads fill what they are given. */
+  #size: number;
   #isOver = false;
   /** The read under way of a reader that does not keep it. */
   #filling: Promise<boolean> | undefined;
@@ -36,13 +41,14 @@ export class ReadBuffer {
 
   /**
    * @param reader Where the bytes come from.
-   * @param size The buffer's size; larger messages get more.
+   * @param most The largest size of the buffer; larger messages get more.
    */
-  constructor(reader: Reader, size: number) {
+  constructor(reader: Reader, most: number) {
     this.#keeping = keeps(reader) ? reader : undefined;
     this.#reads = new AbortableReads(reader, undefined);
-    this.#size = size;
-    this.data = new Uint8Array(size);
+    this.#most = most;
+    this.#size = Math.min(most, FIRST);
+    this.data = new Uint8Array(this.#size);
   }
 
   /** How many bytes there are. */
@@ -58,27 +64,26 @@ export class ReadBuffer {
     if (this.start < this.end || this.#filling !== undefined) return;
     this.start = this.end = 0;
     // A buffer that a large message made is not kept.
-    if (this.data.length !== this.#size) {
-      this.data = new Uint8Array(this.#size);
-    }
+    if (this.data.length > this.#most) this.data = new Uint8Array(this.#size);
   }
 
-  /** Makes room for a message of `size` bytes from `#start` on, or at least for some more bytes. */
+  /** Makes room for a message of `size` bytes from `start` on, or at least for some more bytes. */
   makeRoom(size: number): void {
-    const length = this.length;
-    const wanted = Math.max(size, length + 1);
+    const { length, start, end } = this;
     const { length: total } = this.data;
     // What was given out is more than what is left: moving the rest costs less than small reads.
-    const isCheap = this.start > 0 && length <= this.start;
-    const fits = total - this.start >= size && this.end < total;
-    if (fits && !isCheap) return;
-    if (wanted <= total && (isCheap || total === this.#size)) {
-      this.data.copyWithin(0, this.start, this.end);
+    const isCheap = length <= start;
+    const fits = total - start >= size && end < total;
+    const isSmall = total < this.#size;
+    if (fits && !isCheap && !isSmall) return;
+    const wanted = Math.max(size, length + 1);
+    if (wanted <= total && !isSmall && (isCheap || total <= this.#most)) {
+      if (start > 0) this.data.copyWithin(0, start, end);
     } else {
       const larger = new Uint8Array(
-        size > length ? wanted : Math.max(this.#size, 2 * length),
+        Math.max(this.#size, size > length ? wanted : 2 * length),
       );
-      larger.set(this.data.subarray(this.start, this.end));
+      larger.set(this.data.subarray(start, end));
       this.data = larger;
     }
     this.start = 0;
@@ -89,7 +94,7 @@ export class ReadBuffer {
    * Waits for more bytes.
    *
    * @param signal Ends the wait.
-   * @param size The length of the message that is waited for, from `#start` on; 0 if it is not known.
+   * @param size The length of the message that is waited for, from `start` on; 0 if it is not known.
    * @returns `false` at the end of the stream.
    */
   fill(signal: AbortSignal | undefined, size = 0): Promise<boolean> {
@@ -112,7 +117,14 @@ export class ReadBuffer {
 
   #take = (n: number | null): boolean => {
     if (n === null) this.#isOver = true;
-    else this.end += n;
+    else {
+      this.end += n;
+      // There may be more than there was room for. (One message's own buffer is always filled.)
+      const { length } = this.data;
+      if (this.end === length && length <= this.#size) {
+        this.#size = Math.min(4 * this.#size, this.#most);
+      }
+    }
     return n !== null;
   };
 

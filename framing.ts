@@ -81,7 +81,10 @@ export interface ReadLineOptions extends WaitOptions {
 
 /** How a {@linkcode BufferedReader} reads. */
 export interface BufferedReaderOptions {
-  /** The size of the buffer in bytes, 16 to 16 MiB; 65,536 by default. Larger messages get more. */
+  /**
+   * The largest size of the buffer in bytes, 16 to 16 MiB; 65,536 by default. It is smaller while little
+   * comes at once; larger messages get more.
+   */
   bufSize?: number;
 }
 
@@ -462,7 +465,7 @@ export class BufferedReader implements KeepingReader {
 
   /**
    * Iterates over the frames to the end of the stream: see {@linkcode BufferedReader.readFrame}. Leaving
-   * the loop loses nothing. Small frames that come together share a buffer of at most 16 KiB: copy one
+   * the loop loses nothing. Small frames that come together share a buffer of at most 64 KiB: copy one
    * that is kept for long.
    *
    * @param format How frames are told apart.

@@ -25,6 +25,7 @@ import {
   turn,
   utf8,
 } from "./_bytes.ts";
+import { counted, fillFrom } from "./_counting.ts";
 
 /** A reader of given pieces, each of which one read brings at most. It keeps no read. */
 function source(...pieces: (string | Uint8Array)[]): Reader & { left: number } {
@@ -757,29 +758,6 @@ Deno.test("a reader that brings nothing does not stop everything else", async ()
   assertEquals(await reading, "");
 });
 
-/** Counts the bytes that are looked at in searches while something is done. */
-async function scanned(what: () => Promise<void>): Promise<number> {
-  let count = 0;
-  const proto = Uint8Array.prototype;
-  const { indexOf, lastIndexOf } = proto;
-  proto.indexOf = function (element, from = 0) {
-    const at = indexOf.call(this, element, from);
-    count += (at < 0 ? this.length : at + 1) - from;
-    return at;
-  };
-  proto.lastIndexOf = function (this: Uint8Array, element, from = Infinity) {
-    const at = lastIndexOf.call(this, element, from);
-    count += Math.min(from, this.length - 1) - at;
-    return at;
-  };
-  try {
-    await what();
-  } finally {
-    Object.assign(proto, { indexOf, lastIndexOf });
-  }
-  return count;
-}
-
 Deno.test("searching is linear, however small the pieces and the waits", async () => {
   const SIZE = 50_000;
   const drip = (): Reader => {
@@ -792,19 +770,19 @@ Deno.test("searching is linear, however small the pieces and the waits", async (
       },
     };
   };
-  const line = await scanned(async () => {
+  const line = await counted(async () => {
     const reader = new BufferedReader(drip());
     assertEquals((await reader.readLine())!.length, SIZE);
   });
-  assert(line < 3 * SIZE, `${line} bytes of ${SIZE}`);
-  const until = await scanned(async () => {
+  assert(line.scanned < 3 * SIZE, `${line.scanned} bytes of ${SIZE}`);
+  const until = await counted(async () => {
     const reader = new BufferedReader(drip());
     assertEquals((await reader.readUntil("x\n")).length, SIZE + 1);
   });
-  assert(until < 3 * SIZE, `${until} bytes of ${SIZE}`);
+  assert(until.scanned < 3 * SIZE, `${until.scanned} bytes of ${SIZE}`);
   // Each wait ends after a byte, and the next one goes on where it was.
   const [a, b] = pair();
-  const timed = await scanned(async () => {
+  const timed = await counted(async () => {
     const reader = new BufferedReader(b);
     for (let i = 0; i < 2000; i++) {
       await a.writeAll(utf8("x"));
@@ -821,9 +799,82 @@ Deno.test("searching is linear, however small the pieces and the waits", async (
     await a.writeAll(utf8("\n"));
     assertEquals((await reader.readLine())!.length, 2000);
   });
-  assert(timed < 5 * 2000, `${timed} bytes of 2000`);
+  assert(timed.scanned < 5 * 2000, `${timed.scanned} bytes of 2000`);
   a.close();
   b.close();
+});
+
+/** A reader that brings a block over and over, as much as it is asked for; it notes how much that was. */
+function repeat(
+  block: Uint8Array,
+  total: number,
+  most = Infinity,
+): Reader & { asked: number[] } {
+  let at = 0;
+  const asked: number[] = [];
+  return {
+    asked,
+    read(p) {
+      if (at === total) return Promise.resolve(null);
+      asked.push(p.length);
+      const n = fillFrom(p, block, at, Math.min(most, total - at));
+      at += n;
+      return Promise.resolve(n);
+    },
+  };
+}
+
+Deno.test("no message is copied more than once", async () => {
+  const MIB = 2 ** 20;
+  const small = encodeFrame(pattern(96), { bytes: 4 });
+  const large = encodeFrame(pattern(MIB), { bytes: 4 });
+  const line = utf8(`${"x".repeat(MIB - 1)}\n`);
+  const ways: [Uint8Array, number, (reader: BufferedReader) => unknown][] = [
+    [small, 1.01, (reader) => collect(reader.frames({ bytes: 4 }))],
+    [small, 1.01, (reader) => collect(reader.frameBatches({ bytes: 4 }))],
+    // What comes before the length is known moves once; the rest is read to where it stays.
+    [large, 0.1, (reader) => collect(reader.frames({ bytes: 4 }))],
+    [large, 0.1, (reader) => reader.readExact(4 * large.length)],
+    // Nobody knows how long it is: a buffer doubles while it is too small.
+    [line, 1, (reader) => collect(reader.lines())],
+    [line, 2, async (reader) => {
+      for (let i = 0; i < 4; i++) await reader.readUntil("\n");
+    }],
+  ];
+  for (const [message, times, way] of ways) {
+    const total = message === small
+      ? 40_000 * small.length
+      : 4 * message.length;
+    const { copied } = await counted(async () => {
+      await way(new BufferedReader(repeat(message, total)));
+    });
+    assert(copied <= times * total, `${copied} bytes copied of ${total}`);
+  }
+});
+
+Deno.test("the buffer is as large as what comes asks for", async () => {
+  const block = encodeFrame(pattern(96), { bytes: 4 });
+  const quiet = repeat(block, 1000 * block.length, 500);
+  await collect(new BufferedReader(quiet).frames({ bytes: 4 }));
+  assert(Math.max(...quiet.asked) <= 4096, String(Math.max(...quiet.asked)));
+
+  const blocks = new Uint8Array(100 * 4096);
+  const busy = repeat(blocks, blocks.length);
+  await collect(new BufferedReader(busy).frames({ bytes: 4 }));
+  assertEquals(busy.asked.slice(0, 4), [4096, 16384, 65536, 65536]);
+  assertEquals(Math.max(...busy.asked), 65536);
+
+  const bounded = repeat(blocks, blocks.length);
+  await collect(
+    new BufferedReader(bounded, { bufSize: 5000 }).frames({ bytes: 4 }),
+  );
+  assertEquals(Math.max(...bounded.asked), 5000);
+
+  // A message of its own size says nothing about what comes next.
+  const frame = encodeFrame(pattern(6000), { bytes: 4 });
+  const own = repeat(frame, 3 * frame.length, 1000);
+  await collect(new BufferedReader(own).frames({ bytes: 4 }));
+  assert(Math.max(...own.asked) <= frame.length, own.asked.join());
 });
 
 Deno.test("writers' frames and lines do not mix", async () => {

@@ -1,134 +1,125 @@
-/** Frames out of a buffer: small ones that have come together are copied out together. */
+/** Frames out of a buffer: views of it, many at once, or a copy. */
 
 import { LimitError } from "./errors.ts";
-import { type Format, type Header, parseHeader } from "./_frame_format.ts";
+import {
+  type Format,
+  type Header,
+  parseHeader,
+  readInteger,
+} from "./_frame_format.ts";
 import type { ReadBuffer } from "./_read_buffer.ts";
-
-/** How many bytes of small frames are copied out together. */
-const SLAB = 65536;
 
 /** Cuts frames out of a buffer. */
 export class FrameCutter {
   readonly #from: ReadBuffer;
   readonly #header: Header = { size: 0, length: 0 };
-  /** A copy of frames that are there whole, from the buffer's start on. */
-  #slab: ArrayBuffer | undefined;
-  /** Where in it each one's body begins and ends. */
-  readonly #bounds: number[] = [];
-  /** How many bounds there are, and of how many the frames have been given out. */
-  #count = 0;
-  #at = 0;
-  #format: Format | undefined;
-  /** Where in the stream the rest of them begins: others may have read since. */
-  #next = 0;
 
   constructor(from: ReadBuffer) {
     this.#from = from;
   }
 
-  /** Copies frames out that are there whole, as many together as a slab takes. */
-  #cut(format: Format): void {
+  /** Takes frames of which there are views out of the buffer. */
+  #take(count: number, reuse: boolean): void {
+    if (reuse) this.#from.consume(count);
+    else this.#from.lend(count);
+  }
+
+  /** The next frame, if it is there whole, as a view: for good, or until the buffer is used again. */
+  next(format: Format, reuse: boolean): Uint8Array<ArrayBuffer> | undefined {
     const header = this.#header;
     const { data, start, end: last } = this.#from;
-    const { maxLength, offset } = format;
-    const most = start + SLAB;
-    const bounds = this.#bounds;
-    let count = 0;
+    if (!parseHeader(data, start, last, format, header)) return undefined;
+    const { size, length } = header;
+    const end = start + size + length;
+    if (!(length >= 0 && length <= format.maxLength && end <= last)) {
+      return undefined;
+    }
+    const { offset } = format;
+    const body = start + size - offset;
+    // What stands before the length field moves up to what stands behind it.
+    if (offset > 0) data.copyWithin(body, start, start + offset);
+    this.#take(end - start, reuse);
+    // Twice as fast as subarray().
+    return new Uint8Array(data.buffer, body, end - body);
+  }
+
+  /** All frames that are there whole, as such views; `undefined` if there are none. */
+  rest(
+    format: Format,
+    reuse: boolean,
+  ): Uint8Array<ArrayBuffer>[] | undefined {
+    const from = this.#from;
+    const { data, start, end: last } = from;
+    const { buffer } = data;
+    const { bytes, offset, littleEndian, adjustment, maxLength, varint } =
+      format;
+    const frames: Uint8Array<ArrayBuffer>[] = [];
+    // As next() does it, with everything at hand: half the work where frames are small.
     let at = start;
-    while (
-      parseHeader(data, at, last, format, header) && header.length >= 0 &&
-      header.length <= maxLength
-    ) {
-      const body = at + header.size;
-      const end = body + header.length;
-      if (end > last || end > most && at > start) break;
-      bounds[count++] = body - start;
-      bounds[count++] = end - start;
+    let size = offset + bytes;
+    let length: number;
+    for (;;) {
+      if (varint !== undefined) {
+        if (!parseHeader(data, at, last, format, this.#header)) break;
+        ({ size, length } = this.#header);
+      } else if (last - at < size) break;
+      else {
+        length = adjustment +
+          readInteger(data, at + offset, bytes, littleEndian);
+      }
+      const end = at + size + length;
+      if (!(length >= 0 && length <= maxLength && end <= last)) break;
+      const body = at + size - offset;
+      if (offset > 0) data.copyWithin(body, at, at + offset);
+      frames.push(new Uint8Array(buffer, body, end - body));
       at = end;
     }
-    this.#at = 0;
-    this.#count = count;
-    this.#slab = undefined;
-    if (count === 0) return;
-    const slab = data.slice(start, at);
-    // What stands before a length field moves up to what stands behind it.
-    for (let i = 0, before = 0; offset > 0 && i < count; i += 2) {
-      slab.copyWithin(bounds[i]! - offset, before, before + offset);
-      bounds[i]! -= offset;
-      before = bounds[i + 1]!;
-    }
-    this.#slab = slab.buffer;
-    this.#format = format;
-    this.#next = this.#from.position;
-  }
-
-  /** Whether frames of a format are copied out, or can be now. */
-  #has(format: Format): boolean {
-    if (
-      this.#at === this.#count || this.#format !== format ||
-      this.#next !== this.#from.position
-    ) {
-      this.#cut(format);
-    }
-    return this.#count > 0;
-  }
-
-  /** Takes frames out of the buffer up to a bound. */
-  #take(bound: number): void {
-    const before = this.#at === 0 ? 0 : this.#bounds[this.#at - 1]!;
-    this.#from.consume(this.#bounds[bound - 1]! - before);
-    this.#next = this.#from.position;
-    this.#at = bound;
-    if (bound === this.#count) this.#slab = undefined;
-  }
-
-  /** The next frame of those that are copied out. */
-  next(format: Format): Uint8Array<ArrayBuffer> | undefined {
-    if (!this.#has(format)) return undefined;
-    const at = this.#at;
-    const body = this.#bounds[at]!;
-    // Twice as fast as subarray().
-    const frame = new Uint8Array(
-      this.#slab!,
-      body,
-      this.#bounds[at + 1]! - body,
-    );
-    this.#take(at + 2);
-    return frame;
-  }
-
-  /** All frames that are copied out. */
-  rest(format: Format): Uint8Array<ArrayBuffer>[] | undefined {
-    if (!this.#has(format)) return undefined;
-    const bounds = this.#bounds;
-    const slab = this.#slab!;
-    const frames: Uint8Array<ArrayBuffer>[] = [];
-    for (let i = this.#at; i < this.#count; i += 2) {
-      const body = bounds[i]!;
-      frames.push(new Uint8Array(slab, body, bounds[i + 1]! - body));
-    }
-    this.#take(this.#count);
+    if (at === start) return undefined;
+    this.#take(at - start, reuse);
     return frames;
   }
 
-  /** Waits for a frame; `null` at the end of the stream. */
+  /** Waits until the next frame is there whole. `false` at the end of the stream. */
+  async wait(
+    format: Format,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    if (!await this.#parse(format, signal)) return false;
+    const { size, length } = this.#header;
+    await this.#from.need(size + length, signal);
+    return true;
+  }
+
+  /** Waits for a frame and copies it; `null` at the end of the stream. */
   async read(
     format: Format,
     signal: AbortSignal | undefined,
-  ): Promise<Uint8Array | null> {
+  ): Promise<Uint8Array<ArrayBuffer> | null> {
+    if (!await this.#parse(format, signal)) return null;
+    const { size, length } = this.#header;
+    const { offset } = format;
+    const frame = await this.#from.whole(
+      offset === 0 ? size : 0,
+      size + length,
+      signal,
+    );
+    if (offset === 0) return frame;
+    frame.copyWithin(size - offset, 0, offset);
+    return frame.subarray(size - offset);
+  }
+
+  /** Waits for a header and checks it. `false` at the end of the stream. */
+  async #parse(
+    format: Format,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    const from = this.#from;
+    from.checkThere();
     const header = this.#header;
-    while (
-      !parseHeader(
-        this.#from.data,
-        this.#from.start,
-        this.#from.end,
-        format,
-        header,
-      )
-    ) {
-      if (await this.#from.fill(signal)) continue;
-      if (this.#from.length === 0) return null;
-      throw this.#from.incomplete(undefined);
+    while (!parseHeader(from.data, from.start, from.end, format, header)) {
+      if (await from.fill(signal)) continue;
+      if (from.length === 0) return false;
+      throw from.incomplete(undefined);
     }
     const { size, length } = header;
     if (length < 0) {
@@ -140,16 +131,9 @@ export class FrameCutter {
       throw new LimitError(
         `Frame of ${length} bytes is longer than the limit of ${format.maxLength}; pass a larger maxLength`,
         format.maxLength,
-        this.#from.data.slice(this.#from.start, this.#from.start + size),
+        from.data.slice(from.start, from.start + size),
       );
     }
-    const { offset } = format;
-    if (offset === 0) {
-      return await this.#from.whole(size, size + length, signal);
-    }
-    const all = await this.#from.whole(0, size + length, signal);
-    // What stands before the length field moves up to what stands behind it.
-    all.copyWithin(size - offset, 0, offset);
-    return all.subarray(size - offset);
+    return true;
   }
 }

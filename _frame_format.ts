@@ -125,22 +125,35 @@ export function parseHeader(
 ): boolean {
   if (format.varint === "leb128") return parseLeb128(data, start, end, header);
   if (format.varint === "quic") return parseQuic(data, start, end, header);
-  const { bytes, offset, littleEndian } = format;
+  const { bytes, offset } = format;
   header.size = offset + bytes;
   if (end - start < header.size) return false;
-  let length = 0;
-  const first = start + offset;
-  if (littleEndian) {
-    for (let i = first + bytes - 1; i >= first; i--) {
-      length = length * 256 + data[i]!;
-    }
-  } else {
-    for (let i = first; i < first + bytes; i++) {
-      length = length * 256 + data[i]!;
-    }
-  }
-  header.length = length + format.adjustment;
+  header.length = format.adjustment +
+    readInteger(data, start + offset, bytes, format.littleEndian);
   return true;
+}
+
+/** The integer of `bytes` bytes at `at`. */
+export function readInteger(
+  data: Uint8Array,
+  at: number,
+  bytes: number,
+  littleEndian: boolean,
+): number {
+  // The usual one: no loop, and no numbers but integers.
+  if (bytes === 4) {
+    const value = littleEndian
+      ? data[at + 3]! << 24 | data[at + 2]! << 16 | data[at + 1]! << 8 |
+        data[at]!
+      : data[at]! << 24 | data[at + 1]! << 16 | data[at + 2]! << 8 |
+        data[at + 3]!;
+    return value >>> 0;
+  }
+  let value = 0;
+  for (let i = 0; i < bytes; i++) {
+    value = value * 256 + data[at + (littleEndian ? bytes - 1 - i : i)]!;
+  }
+  return value;
 }
 
 function parseLeb128(

@@ -32,6 +32,8 @@ export class ReadBuffer {
   #isOver = false;
   /** The read under way of a reader that does not keep it. */
   #filling: Promise<boolean> | undefined;
+  /** Whether views of what stands before `start` have been given out: nothing is written there again. */
+  #isLent = false;
   /** Where bytes are; what is between `start` and `end` has not been given out. */
   data: Uint8Array<ArrayBuffer>;
   start = 0;
@@ -62,22 +64,53 @@ export class ReadBuffer {
     this.position += count;
     // A read that is under way brings its bytes to where they were expected.
     if (this.start < this.end || this.#filling !== undefined) return;
-    this.start = this.end = 0;
     // A buffer that a large message made is not kept.
-    if (this.data.length > this.#most) this.data = new Uint8Array(this.#size);
+    if (this.data.length > this.#most) this.#renew();
+    else if (!this.#isLent) this.start = this.end = 0;
+  }
+
+  /** Takes bytes out of the buffer of which the caller has views: the buffer does not use them again. */
+  lend(count: number): void {
+    this.#isLent = true;
+    this.consume(count);
+  }
+
+  /** Throws if a caller has transferred the buffer, which a view of a frame has too, to somebody else. */
+  checkThere(): void {
+    if (this.data.length === 0 && this.length > 0) {
+      throw new TypeError(
+        "The reader's buffer is gone with the bytes in it: one of its frames was transferred; copy it before",
+      );
+    }
+  }
+
+  /** Starts with a new buffer and nothing in it. */
+  #renew(): void {
+    this.data = new Uint8Array(this.#size);
+    this.start = this.end = 0;
+    this.#isLent = false;
   }
 
   /** Makes room for a message of `size` bytes from `start` on, or at least for some more bytes. */
   makeRoom(size: number): void {
     const { length, start, end } = this;
     const { length: total } = this.data;
-    // What was given out is more than what is left: moving the rest costs less than small reads.
-    const isCheap = length <= start;
+    if (total === 0) {
+      this.checkThere();
+      return this.#renew();
+    }
     const fits = total - start >= size && end < total;
+    // What was given out is more than what is left: moving the rest costs less than small reads. Where
+    // it cannot be overwritten a new buffer is needed for that, and only little room is a reason for one.
+    const isCheap = length <= start &&
+      (!this.#isLent || 4 * (total - end) < total);
     const isSmall = total < this.#size;
     if (fits && !isCheap && !isSmall) return;
     const wanted = Math.max(size, length + 1);
-    if (wanted <= total && !isSmall && (isCheap || total <= this.#most)) {
+    if (
+      wanted <= total && !isSmall && !this.#isLent &&
+      (isCheap || total <= this.#most)
+    ) {
       if (start > 0) this.data.copyWithin(0, start, end);
     } else {
       const larger = new Uint8Array(
@@ -85,6 +118,7 @@ export class ReadBuffer {
       );
       larger.set(this.data.subarray(start, end));
       this.data = larger;
+      this.#isLent = false;
     }
     this.start = 0;
     this.end = length;
@@ -135,6 +169,13 @@ export class ReadBuffer {
     return new IncompleteReadError(partial, expected);
   }
 
+  /** Waits until `size` bytes are there, which a message is known to have. */
+  async need(size: number, signal: AbortSignal | undefined): Promise<void> {
+    while (this.length < size) {
+      if (!await this.fill(signal, size)) throw this.incomplete(size);
+    }
+  }
+
   /**
    * Takes `size` bytes, and gives all but the first `skip`. What is larger than the buffer is read to
    * where it stays.
@@ -144,18 +185,15 @@ export class ReadBuffer {
     size: number,
     signal: AbortSignal | undefined,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    while (this.length < size) {
-      if (!await this.fill(signal, size)) throw this.incomplete(size);
-    }
+    await this.need(size, signal);
     const isOwn = this.start === 0 && this.end === size &&
       this.data.length === size && size > 0;
     const bytes = isOwn
       ? this.data.subarray(skip)
       : this.data.slice(this.start + skip, this.start + size);
     if (isOwn) {
-      this.data = new Uint8Array(this.#size);
-      this.start = this.end = 0;
       this.position += size;
+      this.#renew();
     } else this.consume(size);
     return bytes;
   }

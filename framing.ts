@@ -38,6 +38,7 @@ import {
   type Writer,
 } from "./types.ts";
 import {
+  checkBoolean,
   checkInteger,
   checkLimit,
   checkOptions,
@@ -52,6 +53,7 @@ import {
   checkFormat,
   encodeLength,
   type FixedFrameFormat,
+  type Format,
   type FrameFormat,
   type VarintFrameFormat,
 } from "./_frame_format.ts";
@@ -86,6 +88,16 @@ export interface BufferedReaderOptions {
    * comes at once; larger messages get more.
    */
   bufSize?: number;
+}
+
+/** How frames are iterated over. */
+export interface FramesOptions extends WaitOptions {
+  /**
+   * Whether the reader uses the memory of frames again, which saves it most of its work where frames are
+   * small; `false` by default. A frame is good until the next one, or the next array of them, is asked
+   * for: what is kept must be copied.
+   */
+  reuse?: boolean;
 }
 
 /** How {@linkcode writeLine} ends a line. */
@@ -232,7 +244,10 @@ export class BufferedReader implements KeepingReader {
    * @returns A copy of them; fewer only at the end of the stream.
    * @throws {RangeError} If `n` is out of its range.
    */
-  async peek(n: number, options?: WaitOptions): Promise<Uint8Array> {
+  async peek(
+    n: number,
+    options?: WaitOptions,
+  ): Promise<Uint8Array<ArrayBuffer>> {
     checkInteger(n, "n", 0, 2 ** 24);
     const signal = signalOf(options, "peek");
     return await this.#inTurn(signal, async () => {
@@ -281,7 +296,7 @@ export class BufferedReader implements KeepingReader {
   async readUntil(
     delimiter: Uint8Array | string,
     options: ReadUntilOptions = {},
-  ): Promise<Uint8Array> {
+  ): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = typeof delimiter === "string"
       ? encoder.encode(delimiter)
       : delimiter;
@@ -395,23 +410,19 @@ export class BufferedReader implements KeepingReader {
    * @param options The limit, what to do with an unterminated rest, and a signal.
    * @returns Arrays of one line or more.
    */
-  async *lineBatches(
+  lineBatches(
     options: ReadLineOptions = {},
   ): AsyncIterableIterator<string[]> {
     const [rules, signal] = checkLines(options, "lineBatches");
     const { limit } = rules;
-    for (;;) {
-      const batch = await this.#inTurn(
-        signal,
-        async () =>
-          this.#lines.rest(limit) ??
-            (await this.#lines.decode(rules, signal)
-              ? this.#lines.rest(limit)
-              : undefined),
-      );
-      if (batch === undefined) return;
-      yield batch;
-    }
+    return this.#iterate(
+      signal,
+      () => this.#lines.rest(limit),
+      async () =>
+        await this.#lines.decode(rules, signal)
+          ? this.#lines.rest(limit)!
+          : null,
+    );
   }
 
   /**
@@ -454,7 +465,7 @@ export class BufferedReader implements KeepingReader {
   async readFrame(
     format: FrameFormat,
     options?: WaitOptions,
-  ): Promise<Uint8Array | null> {
+  ): Promise<Uint8Array<ArrayBuffer> | null> {
     const checked = checkFormat(format);
     const signal = signalOf(options, "readFrame");
     return await this.#inTurn(
@@ -465,23 +476,27 @@ export class BufferedReader implements KeepingReader {
 
   /**
    * Iterates over the frames to the end of the stream: see {@linkcode BufferedReader.readFrame}. Leaving
-   * the loop loses nothing. Small frames that come together share a buffer of at most 64 KiB: copy one
-   * that is kept for long.
+   * the loop loses nothing. Frames that come together are views of one buffer, of `bufSize` bytes at most
+   * if they are smaller: copy one (`slice()`) that is kept for long, or whose buffer is transferred.
    *
    * @param format How frames are told apart.
-   * @param options A signal that ends a wait.
+   * @param options Whether the buffer is used again, and a signal that ends a wait.
    * @returns The frames.
+   * @throws {TypeError} If the format or an option is wrong.
    */
   frames(
     format: FrameFormat,
-    options?: WaitOptions,
-  ): AsyncIterableIterator<Uint8Array> {
-    const checked = checkFormat(format);
-    const signal = signalOf(options, "frames");
+    options?: FramesOptions,
+  ): AsyncIterableIterator<Uint8Array<ArrayBuffer>> {
+    const [checked, reuse, signal] = checkFrames(format, options, "frames");
+    const frames = this.#frames;
     return this.#iterate(
       signal,
-      () => this.#frames.next(checked),
-      () => this.#frames.read(checked, signal),
+      () => frames.next(checked, reuse),
+      async () =>
+        await frames.wait(checked, signal)
+          ? frames.next(checked, reuse)!
+          : null,
     );
   }
 
@@ -490,26 +505,42 @@ export class BufferedReader implements KeepingReader {
    * work. See {@linkcode BufferedReader.frames}.
    *
    * @param format How frames are told apart.
-   * @param options A signal that ends a wait.
+   * @param options Whether the buffer is used again, and a signal that ends a wait.
    * @returns Arrays of one frame or more.
+   * @throws {TypeError} If the format or an option is wrong.
    */
-  async *frameBatches(
+  frameBatches(
     format: FrameFormat,
-    options?: WaitOptions,
-  ): AsyncIterableIterator<Uint8Array[]> {
-    const checked = checkFormat(format);
-    const signal = signalOf(options, "frameBatches");
-    for (;;) {
-      const batch = await this.#inTurn(signal, async () => {
-        const batch = this.#frames.rest(checked);
-        if (batch !== undefined) return batch;
-        const frame = await this.#frames.read(checked, signal);
-        return frame === null ? [] : [frame];
-      });
-      if (batch.length === 0) return;
-      yield batch;
-    }
+    options?: FramesOptions,
+  ): AsyncIterableIterator<Uint8Array<ArrayBuffer>[]> {
+    const [checked, reuse, signal] = checkFrames(
+      format,
+      options,
+      "frameBatches",
+    );
+    const frames = this.#frames;
+    return this.#iterate(
+      signal,
+      () => frames.rest(checked, reuse),
+      async () =>
+        await frames.wait(checked, signal)
+          ? frames.rest(checked, reuse)!
+          : null,
+    );
   }
+}
+
+/** Checks how frames are read. */
+function checkFrames(
+  format: FrameFormat,
+  options: FramesOptions | undefined,
+  what: string,
+): [Format, reuse: boolean, AbortSignal | undefined] {
+  const checked = checkFormat(format);
+  const signal = signalOf(options, what);
+  const { reuse = false } = options ?? {};
+  checkBoolean(reuse, "reuse");
+  return [checked, reuse, signal];
 }
 
 /** Checks how lines are read. */

@@ -1,47 +1,13 @@
-/**
- * Messages out of one TCP connection, in a process of its own: prints how much came a second.
- *
- *     _framing.ts lines|frames HOW BYTES
- *
- * The peer is a second process that sends as fast as it can.
- */
+/** Messages out of one TCP connection whose peer sends as fast as it can. */
 
 import { TextLineStream } from "@std/streams/text-line-stream";
-import { BufferedReader, encodeFrame } from "../framing.ts";
+import { BufferedReader } from "../framing.ts";
 import { connectTcp, type TcpConn } from "../tcp.ts";
+import type { Work } from "./_rounds.ts";
 
-const LINE = 80;
-const FRAME = 100;
-
-/** What a peer sends over and over: whole messages, many at a time. */
-function block(kind: string): Uint8Array {
-  const message = kind === "lines"
-    ? new TextEncoder().encode(`${"x".repeat(LINE - 1)}\n`)
-    : encodeFrame(new Uint8Array(FRAME), { bytes: 4 });
-  const count = Math.floor(2 ** 18 / message.length);
-  const bytes = new Uint8Array(count * message.length);
-  for (let i = 0; i < count; i++) bytes.set(message, i * message.length);
-  return bytes;
-}
-
-/** The peer. */
-async function send(kind: string, total: number): Promise<void> {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  console.log(listener.addr.port);
-  const conn = await listener.accept();
-  const bytes = block(kind);
-  for (let sent = 0; sent < total; sent += bytes.length) {
-    for (let at = 0; at < bytes.length;) {
-      at += await conn.write(bytes.subarray(at));
-    }
-  }
-  conn.close();
-  listener.close();
-}
-
-/** How messages are counted. */
-const ways: Record<string, (conn: TcpConn) => Promise<number>> = {
-  async textLineStream(conn) {
+/** How messages are taken out; each way counts the characters or bytes in them. */
+export const ways = {
+  async textLineStream(conn: TcpConn) {
     let count = 0;
     const lines = conn.readable
       .pipeThrough(new TextDecoderStream())
@@ -49,21 +15,22 @@ const ways: Record<string, (conn: TcpConn) => Promise<number>> = {
     for await (const line of lines) count += line.length;
     return count;
   },
-  async lines(conn) {
+  async lines(conn: TcpConn) {
     let count = 0;
     for await (const line of new BufferedReader(conn).lines()) {
       count += line.length;
     }
     return count;
   },
-  async lineBatches(conn) {
+  async lineBatches(conn: TcpConn) {
     let count = 0;
     for await (const lines of new BufferedReader(conn).lineBatches()) {
       for (const line of lines) count += line.length;
     }
     return count;
   },
-  async inPlace(conn) {
+  /** A loop of a user's own: a view of each frame, good until the next read. */
+  async inPlace(conn: TcpConn) {
     let count = 0;
     const buffer = new Uint8Array(65536);
     const view = new DataView(buffer.buffer);
@@ -83,7 +50,7 @@ const ways: Record<string, (conn: TcpConn) => Promise<number>> = {
       end -= at;
     }
   },
-  async frameBatches(conn) {
+  async frameBatches(conn: TcpConn) {
     let count = 0;
     const reader = new BufferedReader(conn);
     for await (const frames of reader.frameBatches({ bytes: 4 })) {
@@ -91,7 +58,25 @@ const ways: Record<string, (conn: TcpConn) => Promise<number>> = {
     }
     return count;
   },
-  async frames(conn) {
+  async reusedBatches(conn: TcpConn) {
+    let count = 0;
+    const reader = new BufferedReader(conn);
+    for await (
+      const frames of reader.frameBatches({ bytes: 4 }, { reuse: true })
+    ) {
+      for (const frame of frames) count += frame.length;
+    }
+    return count;
+  },
+  async reusedFrames(conn: TcpConn) {
+    let count = 0;
+    const reader = new BufferedReader(conn);
+    for await (const frame of reader.frames({ bytes: 4 }, { reuse: true })) {
+      count += frame.length;
+    }
+    return count;
+  },
+  async frames(conn: TcpConn) {
     let count = 0;
     for await (const frame of new BufferedReader(conn).frames({ bytes: 4 })) {
       count += frame.length;
@@ -100,22 +85,14 @@ const ways: Record<string, (conn: TcpConn) => Promise<number>> = {
   },
 };
 
-const [kind, how, total] = [Deno.args[0]!, Deno.args[1]!, Number(Deno.args[2])];
-if (how === "send") {
-  await send(kind, total);
-} else {
-  const peer = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", import.meta.filename!, kind, "send", `${total}`],
-    stdout: "piped",
-  }).spawn();
-  const first = await peer.stdout.getReader().read();
-  const port = new TextDecoder().decode(first.value);
-  const conn = await connectTcp({ port: Number(port) });
-  const start = performance.now();
-  const count = await ways[how]!(conn);
-  const seconds = (performance.now() - start) / 1000;
-  conn.close();
-  await peer.status;
-  if (count === 0) throw new Error("nothing came");
-  console.log(total / seconds / 2 ** 20);
+/** Takes the messages of a connection of its own. */
+export function take(port: number, way: keyof typeof ways): Work {
+  return async () => {
+    using conn = await connectTcp({ hostname: "127.0.0.1", port });
+    const start = performance.now();
+    const count = await ways[way](conn);
+    const seconds = (performance.now() - start) / 1000;
+    if (count === 0) throw new Error("nothing came");
+    return conn.bytesRead / seconds / 2 ** 20;
+  };
 }

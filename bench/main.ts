@@ -27,6 +27,10 @@ import {
   receiveInto,
   sendMany,
 } from "./_datagrams.ts";
+import { take, type ways } from "./_framing.ts";
+import { Peer } from "./_peer.ts";
+import { pipes, proxy } from "./_proxy.ts";
+import { acceptLoop, served } from "./_serve.ts";
 import { format, inChild, median, sideBySide, type Work } from "./_rounds.ts";
 
 const args = parseArgs(Deno.args, { string: ["rounds", "only"] });
@@ -183,6 +187,66 @@ if (only === "" || only.startsWith("udp")) {
   );
   base.close();
   ours.close();
+}
+
+/** Messages out of 256 MiB that another process sends. */
+async function messages(
+  kind: "lines" | "frames",
+  baseline: keyof typeof ways,
+  ...candidates: [way: keyof typeof ways, bar: number | undefined][]
+): Promise<void> {
+  const name = (way: string) => `${kind}, ${way} by ${baseline}`;
+  if (!candidates.some(([way]) => name(way).includes(only))) return;
+  await using peer = new Peer("source", kind, String(2 ** 28));
+  const port = await peer.number();
+  for (const [way, bar] of candidates) {
+    await compare(
+      name(way),
+      bar,
+      "MiB/s",
+      take(port, baseline),
+      take(port, way),
+    );
+  }
+}
+
+await messages("lines", "textLineStream", ["lines", 1.6], ["lineBatches", 3]);
+await messages("frames", "inPlace", ["frameBatches", 0.8], [
+  "frames",
+  undefined,
+]);
+
+if ("copyBidirectional by pipeTo".includes(only)) {
+  const bytes = 2 ** 27;
+  await using peer = new Peer("source", "bytes", String(bytes));
+  const port = await peer.number();
+  await compare(
+    "copyBidirectional by pipeTo",
+    1.5,
+    "MiB/s",
+    () => pipes(port, bytes),
+    () => proxy(port, bytes),
+  );
+}
+
+if ("serve echo 64 B x 64 serve short connections".includes(only)) {
+  await using clients = new Peer("clients");
+  await using base = acceptLoop();
+  await using ours = await served();
+  await compare(
+    "serve echo 64 B x 64",
+    0.95,
+    "round trips/s",
+    () => clients.use(base.port, "echo", 64, 600),
+    () => clients.use(ours.port, "echo", 64, 600),
+  );
+  await compare(
+    "serve short connections x 16",
+    undefined,
+    "connections/s",
+    () => clients.use(base.port, "short", 16, 100),
+    () => clients.use(ours.port, "short", 16, 100),
+  );
 }
 
 const readAllInChild = (make: string) => () =>

@@ -557,6 +557,18 @@ Deno.test("bad arguments are told before anything is read or written", async () 
         "Invalid littleEndian",
       ],
     ];
+  // Not at the first message: where the iterator is asked for.
+  for (const way of ["lines", "lineBatches"] as const) {
+    assertThrows(() => reader[way]({ limit: -1 }), RangeError, "limit");
+  }
+  for (const way of ["frames", "frameBatches"] as const) {
+    assertThrows(() => reader[way]({} as never), TypeError, "bytes");
+    assertThrows(
+      () => reader[way]({ bytes: 1 }, { reuse: 1 as never }),
+      TypeError,
+      "Invalid reuse",
+    );
+  }
   for (const [call, Class, message] of calls) {
     await assertRejects(call, Class, message);
   }
@@ -830,8 +842,9 @@ Deno.test("no message is copied more than once", async () => {
   const large = encodeFrame(pattern(MIB), { bytes: 4 });
   const line = utf8(`${"x".repeat(MIB - 1)}\n`);
   const ways: [Uint8Array, number, (reader: BufferedReader) => unknown][] = [
-    [small, 1.01, (reader) => collect(reader.frames({ bytes: 4 }))],
-    [small, 1.01, (reader) => collect(reader.frameBatches({ bytes: 4 }))],
+    // Not at all, but for what is cut by the end of a buffer.
+    [small, 0.01, (reader) => collect(reader.frames({ bytes: 4 }))],
+    [small, 0.01, (reader) => collect(reader.frameBatches({ bytes: 4 }))],
     // What comes before the length is known moves once; the rest is read to where it stays.
     [large, 0.1, (reader) => collect(reader.frames({ bytes: 4 }))],
     [large, 0.1, (reader) => reader.readExact(4 * large.length)],
@@ -875,6 +888,106 @@ Deno.test("the buffer is as large as what comes asks for", async () => {
   const own = repeat(frame, 3 * frame.length, 1000);
   await collect(new BufferedReader(own).frames({ bytes: 4 }));
   assert(Math.max(...own.asked) <= frame.length, own.asked.join());
+});
+
+Deno.test("frames are there for good, or share memory where that is asked for", async () => {
+  const format = { bytes: 2, offset: 1 } as const;
+  const sent = Array.from({ length: 3000 }, (_, i) => pattern(1 + i % 40, i));
+  const wire = new Uint8Array(
+    await new Blob(sent.map((frame) => encodeFrame(frame, format)))
+      .arrayBuffer(),
+  );
+  for (const size of [7, 500, 100_000]) {
+    const make = () => new BufferedReader(source(...cut(wire, size)));
+    assertEquals(await collect(make().frames(format)), sent);
+    assertEquals((await collect(make().frameBatches(format))).flat(), sent);
+
+    let i = 0;
+    const memories = new Set<ArrayBufferLike>();
+    for await (const frame of make().frames(format, { reuse: true })) {
+      assertEquals(frame, sent[i++]);
+      memories.add(frame.buffer);
+    }
+    assertEquals(i, sent.length);
+    for await (
+      const frames of make().frameBatches(format, { reuse: true })
+    ) {
+      for (const frame of frames) assertEquals(frame, sent[i++ % sent.length]);
+    }
+    assertEquals(i, 2 * sent.length);
+    // It grew to its size, and that was all.
+    assert(memories.size <= 3, `${memories.size} buffers`);
+  }
+});
+
+Deno.test("a buffer that is transferred with one of its frames is missed only if bytes were in it", async () => {
+  const wire = encodeFrame(pattern(100), { bytes: 2 });
+  for (const rest of [0, 50]) {
+    const reader = new BufferedReader(
+      source(
+        new Uint8Array([...wire, ...wire.subarray(0, rest)]),
+        wire.subarray(rest),
+      ),
+    );
+    for await (const frame of reader.frames({ bytes: 2 })) {
+      structuredClone(frame, { transfer: [frame.buffer] });
+      break;
+    }
+    const next = reader.readFrame({ bytes: 2 });
+    if (rest === 0) assertEquals(await next, pattern(100));
+    else {
+      await assertRejects(() => next, TypeError, "buffer is gone");
+      const more = reader.readExact(102);
+      await assertRejects(() => more, TypeError, "buffer is gone");
+    }
+  }
+});
+
+Deno.test("a frame that is too long is none, also when it is there already", async () => {
+  const format = { bytes: 1, maxLength: 10 } as const;
+  for (const way of ["frames", "frameBatches"] as const) {
+    const reader = new BufferedReader(source(
+      new Uint8Array([1, 7, 11, ...pattern(11), 1, 8]),
+    ));
+    const got: Uint8Array[] = [];
+    await assertRejects(async () => {
+      for await (const one of reader[way](format)) got.push(...[one].flat());
+    }, LimitError);
+    assertEquals(got, [new Uint8Array([7])]);
+    assertEquals(reader.buffered, 14);
+  }
+});
+
+Deno.test("memory is bounded by what is there, not by how it came", async () => {
+  // Frames that come one by one share buffers too.
+  const block = encodeFrame(pattern(96), { bytes: 4 });
+  const slow = new BufferedReader(
+    repeat(block, 1000 * block.length, block.length),
+  );
+  const buffers = new Set<ArrayBufferLike>();
+  for await (const frame of slow.frames({ bytes: 4 })) {
+    buffers.add(frame.buffer);
+  }
+  assert(buffers.size < 40, `${buffers.size} buffers of 4 KiB`);
+
+  // Lending once does not forbid the use of later buffers.
+  const reader = new BufferedReader(repeat(block, 8000 * block.length));
+  for await (const _ of reader.frames({ bytes: 4 })) break;
+  buffers.clear();
+  for await (const frame of reader.frames({ bytes: 4 }, { reuse: true })) {
+    buffers.add(frame.buffer);
+  }
+  assert(buffers.size <= 4, `${buffers.size} buffers`);
+
+  // A large message's buffer is not the next one's.
+  const line = utf8(`${"x".repeat(2 ** 20)}\n`);
+  const asks = repeat(line, 4 * line.length);
+  const lines = new BufferedReader(asks);
+  assertEquals((await lines.readLine({ limit: 2 ** 20 }))!.length, 2 ** 20);
+  await lines.skipLine();
+  asks.asked.length = 0;
+  await lines.skipLine();
+  assert(Math.max(...asks.asked) <= 65536, asks.asked.join());
 });
 
 Deno.test("writers' frames and lines do not mix", async () => {

@@ -42,6 +42,8 @@ export class ReadSide {
   #closed = false;
   /** Whether everything before the fatal error has been read. */
   #failed = false;
+  /** Whether a read has seen the end of the stream, and nothing is left of it. */
+  ended = false;
   #queue: WaitQueue<number | null, Uint8Array> | undefined;
   #keeper: Keeper<number | null> | undefined;
   /** The kept read's buffer, and which part of it waits for a reader. */
@@ -93,6 +95,7 @@ export class ReadSide {
     if (n !== null) this.bytes += n;
     // The write side has seen why the stream ends here.
     else if (this.#shared.failure !== undefined) throw this.#fail();
+    else this.ended = true;
     return n;
   };
 
@@ -195,7 +198,10 @@ export class ReadSide {
       this.#to = n;
     } else if (this.#shared.failure !== undefined) {
       this.#rejectWaiting(this.#fail(), queue);
-    } else if (queue.head !== undefined) queue.resolve(null);
+    } else {
+      this.ended = true;
+      if (queue.head !== undefined) queue.resolve(null);
+    }
   }
 
   /** An error of the kept read: everybody's if it is fatal, else that of the first who waits. */

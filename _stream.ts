@@ -117,6 +117,14 @@ export abstract class Stream<N extends NativeStream, A extends SocketAddr>
     const { timeout = GRACE } = options;
     checkTimeout(timeout);
     if (this.#closed) return false;
+    // Nothing is under way in either direction: the last bytes cannot be cut off.
+    if (
+      this.#in.ended && !this.#in.busy && !this.#out.busy &&
+      this.#shared.failure === undefined
+    ) {
+      this.close();
+      return true;
+    }
     const over = new AbortController();
     // No timeout of the connection's own may come in between: the bound is for the whole.
     this.#out.timeout = undefined;

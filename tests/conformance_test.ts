@@ -10,7 +10,15 @@ import {
 } from "@std/assert";
 import { isClosedError } from "../errors.ts";
 import { readAll, readExact } from "../io.ts";
-import { fill, pattern, readText, rejection, turn, utf8 } from "./_bytes.ts";
+import {
+  fill,
+  pattern,
+  readText,
+  rejection,
+  text,
+  turn,
+  utf8,
+} from "./_bytes.ts";
 import { testEach } from "./_pairs.ts";
 
 const MIB = 1 << 20;
@@ -363,6 +371,47 @@ testEach(
     a.close();
     assertEquals(got, answer);
     assertEquals(await answering, true);
+  },
+);
+
+testEach(
+  "closeGracefully() after the peer's end waits for what is being written, and for nothing else",
+  async ({ a, b }) => {
+    await b.closeWrite();
+    assertEquals(await a.read(new Uint8Array(1)), null);
+    const data = pattern(3_000_000);
+    const writing = a.writeAll(data);
+    // The end of the stream is b's; a still has something to say.
+    const closing = a.closeGracefully();
+    const got = await readAll(b);
+    assertEquals(got, data);
+    await writing;
+    assertEquals(await closing, true);
+    await assertRejects(() => a.write(data), Deno.errors.BadResource);
+    b.close();
+  },
+);
+
+testEach(
+  "closeGracefully() is done at once where both directions are",
+  async ({ a, b }) => {
+    await b.writeAll(utf8("last"));
+    await b.closeWrite();
+    assertEquals(text(await readAll(a)), "last");
+    await a.writeAll(utf8("answer"));
+    let isDone = false;
+    const closing = a.closeGracefully({ timeout: Infinity }).then((whole) => {
+      isDone = true;
+      return whole;
+    });
+    // No system call that could take a turn.
+    await Promise.resolve();
+    await Promise.resolve();
+    assert(isDone);
+    assertEquals(await closing, true);
+    assertEquals(text(await readAll(b)), "answer");
+    assertEquals(await a.closeGracefully(), false);
+    b.close();
   },
 );
 

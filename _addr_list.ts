@@ -123,3 +123,43 @@ function contains({ bytes, bits }: Block, address: Uint8Array): boolean {
   const mask = 0xff00 >> (bits & 7) & 0xff;
   return mask === 0 || (bytes[whole]! & mask) === (address[whole]! & mask);
 }
+
+/** Tells whether a peer may come. */
+export type Access = (peer: { readonly hostname: string }) => boolean;
+
+/**
+ * Makes of two lists what tells who may come.
+ *
+ * @param allow Who may; everybody if it is missing.
+ * @param deny Who may not, whatever `allow` says.
+ * @returns `undefined` if everybody may.
+ */
+export function checkAccess(
+  { allow, deny }: {
+    allow?: AddrList | Iterable<string> | undefined;
+    deny?: AddrList | Iterable<string> | undefined;
+  },
+): Access | undefined {
+  const allowed = checkList(allow, "allow");
+  const denied = checkList(deny, "deny");
+  if (allowed === undefined && denied === undefined) return undefined;
+  return (peer) => denied?.has(peer) !== true && allowed?.has(peer) !== false;
+}
+
+/** A list of addresses, or nothing. */
+function checkList(
+  list: AddrList | Iterable<string> | undefined,
+  name: string,
+): AddrList | undefined {
+  if (list === undefined || list instanceof AddrList) return list;
+  if (
+    typeof list === "string" || typeof list?.[Symbol.iterator] !== "function"
+  ) {
+    throw new TypeError(
+      `Invalid ${name}: expected an AddrList or a list of strings, got ${
+        show(list)
+      }`,
+    );
+  }
+  return new AddrList(list);
+}

@@ -1,10 +1,19 @@
 /** What servers of connections and of datagrams have in common: handlers at work, and the way to the end. */
 
+import type { SocketAddr } from "./types.ts";
+import { type Access, type AddrList, checkAccess } from "./_addr_list.ts";
 import { checkInteger, checkSignal, checkTimeout, show } from "./_check.ts";
 import { MAX_DELAY, timedOut } from "./_wait.ts";
 
 /** What both kinds of servers can be told. */
 export interface ServerOptions {
+  /**
+   * Who is served, by IP addresses and blocks of them; everybody by default. An IPv4 entry is good for
+   * IPv4-mapped addresses too.
+   */
+  allow?: AddrList | Iterable<string>;
+  /** Who is not served, whatever `allow` says. */
+  deny?: AddrList | Iterable<string>;
   /** Begins `shutdown()` when it is aborted. */
   signal?: AbortSignal | undefined;
   /**
@@ -38,6 +47,8 @@ export interface Work {
 export abstract class Base<W extends Work> {
   protected readonly works = new Set<W>();
   protected readonly draining = new AbortController();
+  readonly #admits: Access | undefined;
+  #denied = 0;
   readonly #drainTimeout: number;
   readonly #finished = Promise.withResolvers<void>();
   #isFinished = false;
@@ -45,7 +56,14 @@ export abstract class Base<W extends Work> {
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = () => void this.shutdown();
 
-  constructor({ signal, drainTimeout = DRAIN_TIMEOUT }: ServerOptions) {
+  /**
+   * @param options What the server is told.
+   * @param addrs Where it listens.
+   */
+  constructor(options: ServerOptions, addrs: readonly SocketAddr[]) {
+    const { signal, drainTimeout = DRAIN_TIMEOUT } = options;
+    this.#admits = checkAccess(options);
+    if (this.#admits !== undefined) checkIp(addrs);
     this.#drainTimeout = drainTimeout;
     this.#signal = signal;
     signal?.addEventListener("abort", this.#onAbort);
@@ -55,6 +73,18 @@ export abstract class Base<W extends Work> {
 
   get finished(): Promise<void> {
     return this.#finished.promise;
+  }
+
+  get denied(): number {
+    return this.#denied;
+  }
+
+  /** Whether a peer is served. */
+  protected admits(peer: SocketAddr): boolean {
+    if (this.#admits === undefined) return true;
+    const admits = "hostname" in peer && this.#admits(peer);
+    if (!admits) this.#denied++;
+    return admits;
   }
 
   /** Stops taking in. */
@@ -110,6 +140,19 @@ export function tell<T>(
     onError(error, about);
   } catch {
     // There is nobody left who could be told.
+  }
+}
+
+/** Only peers with IP addresses can be told apart by them. */
+function checkIp(addrs: readonly SocketAddr[]): void {
+  for (const addr of addrs) {
+    if (!("hostname" in addr)) {
+      throw new TypeError(
+        `Invalid allow or deny: expected none on ${
+          show(addr.transport)
+        }, whose peers have no IP address`,
+      );
+    }
   }
 }
 

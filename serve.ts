@@ -106,6 +106,8 @@ export interface Server<A extends SocketAddr = SocketAddr>
   readonly connections: number;
   /** How many connections were closed at once, because there were too many. */
   readonly refused: number;
+  /** How many connections the server's `allow` and `deny` have turned away, without a handler. */
+  readonly denied: number;
   /** Resolves when nothing is listened on and no connection is left. It never rejects. */
   readonly finished: Promise<void>;
   /**
@@ -126,6 +128,8 @@ export interface DatagramServer<A extends SocketAddr = SocketAddr>
   readonly handlers: number;
   /** How many datagrams were dropped, because too many handlers were at work. */
   readonly dropped: number;
+  /** How many datagrams `allow` and `deny` have kept from a handler. */
+  readonly denied: number;
   /** Resolves when the socket is closed and no handler is at work. It never rejects. */
   readonly finished: Promise<void>;
   /**
@@ -244,9 +248,10 @@ class StreamServer<C extends StreamConn, A extends SocketAddr>
     handler: Handler<C>,
     options: ServeOptions<C>,
   ) {
-    super(options);
+    const addrs = Object.freeze(listeners.map(({ addr }) => addr));
+    super(options, addrs);
+    this.addrs = addrs;
     this.#listeners = listeners;
-    this.addrs = Object.freeze(listeners.map(({ addr }) => addr));
     this.#handler = handler;
     this.#max = options.maxConnections ?? Infinity;
     this.#refuses = options.whenFull === "refuse";
@@ -277,6 +282,10 @@ class StreamServer<C extends StreamConn, A extends SocketAddr>
   async #acceptAll(listener: StreamListener<C, A>): Promise<void> {
     try {
       for await (const conn of listener) {
+        if (!this.admits(conn.remoteAddr)) {
+          conn.close();
+          continue;
+        }
         if (this.#refuses && this.works.size >= this.#max) {
           this.#refused++;
           conn.close();
@@ -447,7 +456,7 @@ class SocketServer<A extends SocketAddr, D> extends Base<Work>
     handler: DatagramHandler<A>,
     options: ServeDatagramsOptions<A>,
   ) {
-    super(options);
+    super(options, [socket.addr]);
     this.#socket = socket;
     this.addr = socket.addr;
     this.#handler = handler;
@@ -473,6 +482,7 @@ class SocketServer<A extends SocketAddr, D> extends Base<Work>
     try {
       while (!signal.aborted) {
         const datagram = await this.#socket.receive({ signal });
+        if (!this.admits(datagram.addr)) continue;
         if (this.works.size >= this.#max) this.#dropped++;
         else this.#serveOne(datagram);
       }

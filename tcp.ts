@@ -38,7 +38,8 @@ import {
   show,
 } from "./_check.ts";
 import { checkHostname, splitZone, withZone } from "./_host.ts";
-import { AddrList } from "./addr.ts";
+import type { AddrList } from "./addr.ts";
+import { type Access, checkAccess } from "./_addr_list.ts";
 import { Stream } from "./_stream.ts";
 import {
   bounded,
@@ -247,8 +248,7 @@ export async function listenTcp(
       }`,
     );
   }
-  const allowed = checkList(allow, "allow");
-  const denied = checkList(deny, "deny");
+  const admits = checkAccess({ allow, deny });
   if (reusePort) checkReusePort();
   const listen = (hostname: string, port: number): Deno.TcpListener =>
     Deno.listen({
@@ -274,8 +274,7 @@ export async function listenTcp(
     natives,
     toAddr(natives[0]!.addr, zone),
     (native) => wrap(native, settings, zone),
-    allowed,
-    denied,
+    admits,
   );
 }
 
@@ -332,24 +331,6 @@ function checkReusePort(): void {
   throw notSupported(
     "Cannot set reusePort: run the program again with the --unstable-net flag",
   );
-}
-
-/** A list of addresses, or nothing. */
-function checkList(
-  list: AddrList | Iterable<string> | undefined,
-  name: string,
-): AddrList | undefined {
-  if (list === undefined || list instanceof AddrList) return list;
-  if (
-    typeof list === "string" || typeof list?.[Symbol.iterator] !== "function"
-  ) {
-    throw new TypeError(
-      `Invalid ${name}: expected an AddrList or a list of strings, got ${
-        show(list)
-      }`,
-    );
-  }
-  return new AddrList(list);
 }
 
 // Connection
@@ -489,15 +470,13 @@ class TcpSocketListener extends Listener<Deno.TcpConn, TcpConn, TcpAddr>
     natives: readonly NativeListener<Deno.TcpConn>[],
     addr: TcpAddr,
     wrap: (native: Deno.TcpConn) => TcpConn,
-    allow: AddrList | undefined,
-    deny: AddrList | undefined,
+    admits: Access | undefined,
   ) {
     super({
       natives,
       addr,
       wrap: (native) => {
-        const { remoteAddr } = native;
-        if (deny?.has(remoteAddr) || allow?.has(remoteAddr) === false) {
+        if (admits?.(native.remoteAddr) === false) {
           this.#denied++;
           return undefined;
         }

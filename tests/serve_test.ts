@@ -7,6 +7,7 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
+import { AddrList } from "../addr.ts";
 import { isClosedError, isTimeoutError } from "../errors.ts";
 import { BufferedReader, writeLine } from "../framing.ts";
 import { copy, readAll, readExact } from "../io.ts";
@@ -19,6 +20,8 @@ import {
 } from "../serve.ts";
 import { connectTcp, listenTcp, type TcpConn } from "../tcp.ts";
 import type { TcpAddr } from "../types.ts";
+import { bindUdp, connectUdp } from "../udp.ts";
+import { listenUnix } from "../unix.ts";
 import { type BadCall, rejection, text, turn, utf8 } from "./_bytes.ts";
 import { testEachDatagram } from "./_datagrams.ts";
 import { canListen } from "./_pairs.ts";
@@ -288,6 +291,46 @@ Deno.test("a listener that is closed from outside ends the server", async () => 
 });
 
 Deno.test({
+  name: "allow and deny keep peers from the handler, mapped addresses too",
+  ignore: !canListen("::1"),
+  async fn() {
+    const lists: [ServeOptions<TcpConn>, denied: string, served: string][] = [
+      [{ deny: ["127.0.0.0/8"] }, "127.0.0.1", "::1"],
+      [{ allow: new AddrList(["127.0.0.1"]) }, "::1", "127.0.0.1"],
+      [
+        { allow: ["0.0.0.0/0", "::/0"], deny: ["::1/128"] },
+        "::1",
+        "127.0.0.1",
+      ],
+    ];
+    for (const [options, bad, good] of lists) {
+      let handled = 0;
+      const handler: Handler<TcpConn> = async (conn, info) => {
+        handled++;
+        await echo(conn, info);
+      };
+      const listener = await listenTcp({ hostname: "::", dualStack: true });
+      // Who is turned away takes no place.
+      await using server = serve(listener, handler, {
+        maxConnections: 1,
+        ...options,
+      });
+      const { port } = server.addr;
+      for (let i = 1; i <= 3; i++) {
+        using conn = await connectTcp({ hostname: bad, port });
+        assertEquals(await conn.read(new Uint8Array(1)), null);
+        assertEquals([server.denied, handled], [i, 0]);
+      }
+      assertEquals(
+        await ask({ ...server.addr, hostname: good }, "hello"),
+        "hello",
+      );
+      assertEquals([server.denied, server.refused, handled], [3, 0, 1]);
+    }
+  },
+});
+
+Deno.test({
   name: "several listeners are one server",
   ignore: !canListen("::1"),
   async fn() {
@@ -348,6 +391,9 @@ Deno.test("bad arguments are told before anything is accepted", async () => {
     [{ drainTimeout: NaN }, RangeError, "Invalid timeout"],
     [{ signal: 1 }, TypeError, "Invalid signal"],
     [{ onError: 1 }, TypeError, "Invalid onError"],
+    [{ allow: "127.0.0.1" }, TypeError, "Invalid allow"],
+    [{ allow: ["127.0.0.1/33"] }, SyntaxError, "Invalid prefix length"],
+    [{ deny: ["localhost"] }, SyntaxError, "Invalid entry"],
   ];
   for (const [options, Class, message] of bad) {
     assertThrows(() => serve(listener, echo, options as never), Class, message);
@@ -363,6 +409,13 @@ Deno.test("bad arguments are told before anything is accepted", async () => {
     () => serveDatagrams({} as never, () => {}),
     TypeError,
     "Invalid socket",
+  );
+  const path = `\0${crypto.randomUUID()}`;
+  await using local = await listenUnix({ path });
+  assertThrows(
+    () => serve(local, () => {}, { deny: [] }),
+    TypeError,
+    "whose peers have no IP address",
   );
   const accepting = listener.accept();
   using conn = await connectTcp(listener.addr);
@@ -431,6 +484,20 @@ testEachDatagram(
     assertEquals(errors, []);
   },
 );
+
+Deno.test("serveDatagrams() keeps those from its handler who may not come", async () => {
+  await using socket = await bindUdp({ hostname: "127.0.0.1" });
+  await using client = await connectUdp(socket.addr);
+  let handled = 0;
+  const server = serveDatagrams(socket, () => void handled++, {
+    deny: ["127.0.0.0/8"],
+    maxHandlers: 1,
+  });
+  for (let i = 0; i < 3; i++) await client.send(utf8("x"));
+  while (server.denied < 3) await turn();
+  await server.shutdown();
+  assertEquals([handled, server.denied, server.dropped], [0, 3, 0]);
+});
 
 Deno.test("finished means that the port is free", async () => {
   // In a process that starts no others: one that is just being started holds all descriptors for a moment.

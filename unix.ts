@@ -21,13 +21,7 @@
  * @module
  */
 
-import type {
-  DatagramSocket,
-  StreamConn,
-  StreamListener,
-  UnixAddr,
-  UnixDatagramAddr,
-} from "./types.ts";
+import type { StreamListener, UnixAddr, UnixDatagramAddr } from "./types.ts";
 import {
   checkInteger,
   checkOptions,
@@ -37,7 +31,6 @@ import {
 } from "./_check.ts";
 import { sleep } from "./_wait.ts";
 import { checkUnixPath, isAbstract } from "./_unix_path.ts";
-import { Stream } from "./_stream.ts";
 import {
   bounded,
   connectTo,
@@ -52,14 +45,19 @@ import {
   removeIfThere,
   type Unlink,
 } from "./_socket_file.ts";
+import { type UnixConn, UnixSocketConn } from "./_unix_conn.ts";
 import { Listener } from "./_listener.ts";
-import { Datagrams } from "./_datagram.ts";
+import { bindUnnamed, drain } from "./_unix_datagram.ts";
 import {
-  bindUnnamed,
-  drain,
-  type UnixDatagramParts,
-  UnixDatagrams,
-} from "./_unix_datagram.ts";
+  bindAbstract,
+  bindDatagrams,
+  type Opened,
+  UnixDatagramConn,
+  type UnixDatagramDestination,
+  type UnixDatagramSocket,
+} from "./_unix_datagram_conn.ts";
+
+export type { UnixConn, UnixDatagramDestination, UnixDatagramSocket };
 
 // Options
 
@@ -342,19 +340,6 @@ export async function bindUnixDatagram(
   }
 }
 
-/** What a datagram socket is made of, and how its file is removed. */
-interface Opened extends UnixDatagramParts {
-  readonly release?: () => void;
-}
-
-const bindDatagrams = (path: string): Deno.DatagramConn =>
-  Deno.listenDatagram({ transport: "unixpacket", path });
-
-function bindAbstract(path: string): Opened {
-  const native = bindDatagrams(path);
-  return { sender: native, receiver: native, early: [] };
-}
-
 async function bindPath(
   path: string,
   file: { mode: number | undefined; unlink: Unlink },
@@ -381,132 +366,7 @@ async function bindPath(
   }
 }
 
-// Connection
-
-/**
- * A Unix stream connection. It has every member of `Deno.UnixConn`; the path in its addresses is
- * `null` for a socket without a name, as most clients are.
- */
-export interface UnixConn extends StreamConn<UnixAddr> {
-  /**
-   * Gives the runtime's connection away. This handle counts as closed from then on.
-   *
-   * @returns The `Deno.UnixConn` below.
-   * @throws {Deno.errors.Busy} While a read or write waits, or bytes are kept for the next read.
-   * @throws {Deno.errors.BadResource} If the connection is closed.
-   */
-  detach(): Deno.UnixConn;
-}
-
-/** A frozen address of the runtime's. */
-function toAddr(addr: Deno.UnixAddr): UnixAddr {
-  return Object.freeze({ transport: "unix", path: addr.path });
-}
-
-class UnixSocketConn extends Stream<Deno.UnixConn, UnixAddr>
-  implements UnixConn {
-  #localAddr: UnixAddr | undefined;
-  #remoteAddr: UnixAddr | undefined;
-
-  /** The end that has the server's path is told, for the runtime knows the bound name only. */
-  constructor(
-    native: Deno.UnixConn,
-    localAddr: UnixAddr | undefined,
-    remoteAddr: UnixAddr | undefined,
-  ) {
-    super(native);
-    this.#localAddr = localAddr;
-    this.#remoteAddr = remoteAddr;
-  }
-
-  override get localAddr(): UnixAddr {
-    return this.#localAddr ??= toAddr(this.native.localAddr);
-  }
-
-  override get remoteAddr(): UnixAddr {
-    return this.#remoteAddr ??= toAddr(this.native.remoteAddr);
-  }
-
-  override detach(): Deno.UnixConn {
-    return this.release();
-  }
-}
-
 // Listener
 
 /** A Unix stream listener. It has every member of `Deno.UnixListener`. */
 export type UnixListener = StreamListener<UnixConn, UnixAddr>;
-
-// Datagram socket
-
-/** Where a Unix datagram goes. An address of this package will do. */
-export interface UnixDatagramDestination {
-  /** The path, as a string or a file URL, or `"\0name"`. A sender without a name has `null`: no way back. */
-  readonly path: string | URL | null;
-}
-
-/**
- * A Unix datagram socket (SOCK_DGRAM, which Deno calls unixpacket).
- *
- * While its peer's queue is full, a send waits, and those behind it wait too, whoever they are for. Deno
- * cannot end such a send: an abort, a timeout or `close()` end the wait, but the datagram may still
- * arrive, and the sends behind it go on only when it did or the peer is gone. So one peer that does not
- * read can stop a socket's sends: serve peers that you do not trust with sockets of their own, or without
- * answers. On a path receives go on meanwhile; on an abstract name, where Deno's socket does one thing at
- * a time, they wait too, and two sockets that fill each other's queues at once wait for ever. Such a send
- * keeps its descriptor and its abstract name until it ends, but never the process.
- */
-export type UnixDatagramSocket = DatagramSocket<
-  UnixDatagramAddr,
-  UnixDatagramDestination
->;
-
-class UnixDatagramConn
-  extends Datagrams<Deno.UnixAddr, UnixDatagramAddr, UnixDatagramDestination>
-  implements UnixDatagramSocket {
-  readonly #release: (() => void) | undefined;
-  /** The last destination, which most sends have in common. */
-  #last: Deno.UnixAddr | undefined;
-
-  constructor(opened: Opened, addr: UnixDatagramAddr, largest: number) {
-    const room = largest + 1;
-    super(
-      new UnixDatagrams(opened),
-      addr,
-      { largest, direct: room, own: room },
-    );
-    this.#release = opened.release;
-  }
-
-  protected override toAddr({ path }: Deno.UnixAddr): UnixDatagramAddr {
-    return { transport: "unixpacket", path };
-  }
-
-  protected override destination(
-    addr: UnixDatagramDestination | undefined,
-  ): Deno.UnixAddr {
-    if (typeof addr !== "object" || addr === null) {
-      throw new TypeError(
-        `Invalid address: expected a path, got ${show(addr)}`,
-      );
-    }
-    const { path } = addr;
-    if (path === null) {
-      throw Object.assign(
-        new TypeError(
-          "Invalid path: expected one, got null: a sender without a name cannot be answered",
-        ),
-        { code: "EDESTADDRREQ" },
-      );
-    }
-    if (this.#last === undefined || this.#last.path !== path) {
-      this.#last = { transport: "unixpacket", path: checkUnixPath(path) };
-    }
-    return this.#last;
-  }
-
-  override close(): void {
-    if (!this.isClosed) this.#release?.();
-    super.close();
-  }
-}

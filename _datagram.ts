@@ -13,6 +13,13 @@ import type {
   SocketAddr,
   WaitOptions,
 } from "./types.ts";
+import {
+  kept,
+  type Readiness,
+  readiness,
+  type Watchable,
+  Watchers,
+} from "./_readiness.ts";
 import { giveBuffer, takeBuffer } from "./_buffers.ts";
 import { checkTimeout, notBytes, signalOf } from "./_check.ts";
 import {
@@ -63,7 +70,7 @@ export interface Sizes {
 
 /** A datagram socket over the runtime's. */
 export abstract class Datagrams<R, A extends SocketAddr, D>
-  implements DatagramSocket<A, D> {
+  implements DatagramSocket<A, D>, Watchable {
   readonly addr: A;
   protected readonly native: NativeDatagrams<R>;
   readonly #sizes: Sizes;
@@ -85,6 +92,7 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
   #buffer: Uint8Array<ArrayBuffer> | undefined;
   #sends: WaitQueue<number, Caller> | undefined;
   #idle: PromiseWithResolvers<void> | undefined;
+  readonly #watchers = new Watchers();
   #wantsRef = true;
   #hasRef = true;
 
@@ -218,7 +226,7 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
     this.#straight = false;
     this.#target = undefined;
     if (this.#closed) this.#idle?.resolve();
-    if (this.#receives.head !== undefined) this.#pump();
+    if (this.#receives.head !== undefined || this.#watchers.any) this.#pump();
     else {
       this.#dropBuffer();
       this.#slow = this.#timeout !== undefined || this.#closed;
@@ -271,8 +279,63 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
     while (keeper.settled && (this.#closed || this.#receives.head)) {
       this.#takeIn();
     }
-    if (this.#receives.head !== undefined && !this.#straight) keeper.run();
+    // What nobody wants is no reason to tell anybody.
+    while (this.#watchers.any && keeper.settled && !this.#hasWanted) {
+      this.#drop();
+    }
+    const isWanted = this.#receives.head !== undefined || this.#watchers.any;
+    if (isWanted && !this.#straight) keeper.run();
     this.#update();
+    if (keeper.settled) this.#watchers.notify();
+  }
+
+  /** Whether a receive would bring something, or fail. */
+  get #hasWanted(): boolean {
+    const outcome = this.#keeper.outcome;
+    if (outcome === undefined) return false;
+    return "value" in outcome
+      ? this.admits(outcome.value[1])
+      : !isNoise(outcome.error);
+  }
+
+  /** Drops what a kept receive has brought. */
+  #drop(): void {
+    try {
+      this.#keeper.take();
+    } catch {
+      // Noise.
+    }
+  }
+
+  get [readiness](): Readiness {
+    const isReadable = () => this.#closed || this.#keeper.settled;
+    return {
+      get readable() {
+        return isReadable();
+      },
+      watch: (onReadable) => {
+        this.#watchers.add(onReadable);
+        if (this.#closed) this.#watchers.notify();
+        else this.#pump();
+        return () => {
+          this.#watchers.remove(onReadable);
+          this.#updateRef();
+        };
+      },
+    };
+  }
+
+  /** The datagram that the next receive brings, as far as it is here: a view, good until then. */
+  get [kept](): Datagram<A> | undefined {
+    const outcome = this.#keeper.outcome;
+    if (outcome === undefined || "error" in outcome) return undefined;
+    const [view, from] = outcome.value;
+    const { largest } = this.#sizes;
+    return {
+      data: view.subarray(0, largest) as Uint8Array<ArrayBuffer>,
+      addr: this.toAddr(from),
+      truncated: view.length > largest,
+    };
   }
 
   /** Takes in what a kept receive has brought. */
@@ -388,6 +451,7 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
     this.native.close();
     this.#receives.rejectAll(interrupted("Socket"));
     this.#sends?.rejectAll(interrupted("Socket"));
+    this.#watchers.notify();
     this.#pump();
   }
 
@@ -413,7 +477,7 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
   /** A receive that nobody waits for does not keep the process alive. */
   #updateRef(): void {
     const idle = !this.#straight && this.#receives.head === undefined &&
-      this.#keeper.pending;
+      this.#keeper.pending && !this.#watchers.any;
     const wants = this.#wantsRef && !idle;
     if (wants === this.#hasRef) return;
     this.#hasRef = wants;

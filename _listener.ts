@@ -17,6 +17,13 @@ import {
   WaitQueue,
 } from "./_wait.ts";
 
+import {
+  type Readiness,
+  readiness,
+  type Watchable,
+  Watchers,
+} from "./_readiness.ts";
+
 /** What is needed below: a `Deno.Listener`. */
 export interface NativeListener<N> {
   accept(): Promise<N>;
@@ -73,7 +80,7 @@ export class Listener<
   N extends { close(): void },
   C extends StreamConn,
   A extends SocketAddr,
-> implements StreamListener<C, A> {
+> implements StreamListener<C, A>, Watchable {
   readonly addr: A;
   readonly #wrap: (native: N) => C | undefined;
   readonly #beforeClose: (() => void) | undefined;
@@ -81,6 +88,9 @@ export class Listener<
   readonly #timer = new DeadlineTimer();
   readonly #queue: WaitQueue<C, void>;
   readonly #closing = new AbortController();
+  /** What came while somebody watched, for the next who accepts. */
+  readonly #early: (() => C)[] = [];
+  readonly #watchers = new Watchers();
   #timeout: number | undefined;
   #wantsRef = true;
 
@@ -119,9 +129,34 @@ export class Listener<
     } catch (error) {
       return Promise.reject(error);
     }
+    const early = this.#early.shift();
+    if (early !== undefined) return Promise.try(early);
     const accepted = this.#queue.add(undefined, timeout, signal);
     this.#pump();
     return accepted;
+  }
+
+  get [readiness](): Readiness {
+    const isReadable = () => this.#closed || this.#early.length > 0;
+    return {
+      get readable() {
+        return isReadable();
+      },
+      watch: (onReadable) => {
+        this.#watchers.add(onReadable);
+        if (isReadable()) this.#watchers.notify();
+        else this.#pump();
+        return () => {
+          this.#watchers.remove(onReadable);
+          this.#updateRef();
+        };
+      },
+    };
+  }
+
+  /** Whether somebody waits to be told that there is something. */
+  get #isWatched(): boolean {
+    return this.#watchers.any && this.#early.length === 0;
   }
 
   get #closed(): boolean {
@@ -131,14 +166,16 @@ export class Listener<
   /** Serves those who wait with what has come, and waits for more where somebody still does. */
   #pump(): void {
     for (const { keeper } of this.#sources) {
-      while (keeper.settled && (this.#closed || this.#queue.head)) {
-        this.#takeIn(keeper);
-      }
+      while (
+        keeper.settled &&
+        (this.#closed || this.#queue.head || this.#isWatched)
+      ) this.#takeIn(keeper);
     }
     if (this.#closed) return;
-    if (this.#queue.head !== undefined) {
+    if (this.#queue.head !== undefined || this.#isWatched) {
       for (const { keeper } of this.#sources) keeper.run();
     }
+    if (this.#early.length > 0) this.#watchers.notify();
     this.#updateRef();
   }
 
@@ -148,7 +185,13 @@ export class Listener<
     try {
       native = keeper.take();
     } catch (error) {
-      if (!this.#closed && !isSkipped(error)) this.#queue.reject(error);
+      if (this.#closed || isSkipped(error)) return;
+      if (this.#queue.head !== undefined) this.#queue.reject(error);
+      else {
+        this.#early.push(() => {
+          throw error;
+        });
+      }
       return;
     }
     if (this.#closed) native.close();
@@ -159,7 +202,8 @@ export class Listener<
   #hand(native: N): void {
     const conn = this.#wrap(native);
     if (conn === undefined) native.close();
-    else this.#queue.resolve(conn);
+    else if (this.#queue.head !== undefined) this.#queue.resolve(conn);
+    else this.#early.push(() => conn);
   }
 
   async *[Symbol.asyncIterator](): AsyncIterableIterator<C> {
@@ -187,6 +231,8 @@ export class Listener<
     this.#beforeClose?.();
     for (const { native } of this.#sources) native.close();
     this.#queue.rejectAll(interrupted("Listener"));
+    for (const early of this.#early.splice(0)) closeEarly(early);
+    this.#watchers.notify();
     this.#pump();
   }
 
@@ -202,7 +248,7 @@ export class Listener<
 
   /** An accept that nobody waits for does not keep the process alive. */
   #updateRef(): void {
-    const waited = this.#queue.head !== undefined;
+    const waited = this.#queue.head !== undefined || this.#watchers.any;
     for (const source of this.#sources) {
       const wants = this.#wantsRef && (waited || !source.keeper.pending);
       if (wants === source.hasRef) continue;
@@ -217,8 +263,19 @@ export class Listener<
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // Who waits for the end waits for a kept accept as well.
+    for (const { native } of this.#sources) native.ref();
     this.close();
     await Promise.all(this.#sources.map(({ keeper }) => keeper.idle()));
+  }
+}
+
+/** Closes a connection that nobody will accept any more. */
+function closeEarly(early: () => { close(): void }): void {
+  try {
+    early().close();
+  } catch {
+    // It was an error that nobody will hear of.
   }
 }
 

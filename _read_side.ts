@@ -7,6 +7,7 @@ import { isClosedError } from "./errors.ts";
 import type { WaitOptions } from "./types.ts";
 import { notBytes, signalOf } from "./_check.ts";
 import { giveBuffer, takeBuffer } from "./_buffers.ts";
+import { type Readiness, Watchers } from "./_readiness.ts";
 import {
   closedResource,
   interrupted,
@@ -25,11 +26,16 @@ export interface NativeReader {
 /** The largest buffer that a kept read has of its own. */
 const MAX_BUFFER = 65536;
 
+/** The buffer of a read that is only to show whether there is something. */
+const WATCH_BUFFER = 16384;
+
 /** Where discarded bytes go, for all connections: nobody looks at them. */
 let scratch: Uint8Array | undefined;
 
+const NOTHING = new Uint8Array(0);
+
 /** The reading half. */
-export class ReadSide {
+export class ReadSide implements Readiness {
   readonly #native: NativeReader;
   readonly #shared: Shared;
   /** Bytes that have come. */
@@ -53,6 +59,7 @@ export class ReadSide {
   #discarding: Promise<boolean> | undefined;
   /** Whether somebody waits for the discarding to end. */
   #held = false;
+  #watchers: Watchers | undefined;
   #wantsRef = true;
   #hasRef = true;
 
@@ -80,6 +87,35 @@ export class ReadSide {
       this.#keeper?.pending === true || this.#discarding !== undefined;
   }
 
+  get readable(): boolean {
+    return this.#to > this.#from || this.ended || this.#failed ||
+      this.#closed || this.#discarding !== undefined;
+  }
+
+  /** What a kept read has brought and nobody has taken: a view, good until the next call. */
+  get kept(): Uint8Array {
+    return this.#buffer?.subarray(this.#from, this.#to) ?? NOTHING;
+  }
+
+  watch(onReadable: () => void): () => void {
+    const watchers = this.#watchers ??= new Watchers();
+    watchers.add(onReadable);
+    if (this.readable) watchers.notify();
+    else {
+      this.#makeQueue();
+      this.#pump();
+    }
+    return () => {
+      watchers.remove(onReadable);
+      this.#updateRef();
+    };
+  }
+
+  /** Tells those who watch, if there is something to tell. */
+  #tell(): void {
+    if (this.#watchers?.any && this.readable) this.#watchers.notify();
+  }
+
   /** Reads. */
   read(p: Uint8Array, options?: WaitOptions): Promise<number | null> {
     if (!(p instanceof Uint8Array)) {
@@ -95,9 +131,14 @@ export class ReadSide {
     if (n !== null) this.bytes += n;
     // The write side has seen why the stream ends here.
     else if (this.#shared.failure !== undefined) throw this.#fail();
-    else this.ended = true;
+    else this.#end();
     return n;
   };
+
+  #end(): void {
+    this.ended = true;
+    this.#tell();
+  }
 
   #onReadError = (error: unknown): never => {
     if (--this.#plain === 0 && this.#slow) this.#updateRef();
@@ -133,14 +174,17 @@ export class ReadSide {
     if (this.#closed) return Promise.reject(closedResource("Connection"));
     if (this.#discarding !== undefined) return Promise.resolve(null);
     if (this.#failed) return Promise.reject(this.#shared.failure);
-    this.#queue ??= new WaitQueue(
+    const promise = this.#makeQueue().add(p, this.#timeout, signal);
+    this.#pump();
+    return promise;
+  }
+
+  #makeQueue(): WaitQueue<number | null, Uint8Array> {
+    return this.#queue ??= new WaitQueue(
       "Read",
       this.#shared.timer,
       () => this.#update(),
     );
-    const promise = this.#queue.add(p, this.#timeout, signal);
-    this.#pump();
-    return promise;
   }
 
   /** Serves those who wait from the kept read, and starts it where it is missing. */
@@ -160,12 +204,17 @@ export class ReadSide {
         // Its caller has transferred the buffer away; a read of nothing would end at once, for ever.
         queue.resolve(0);
       } else {
-        if (queue.head !== undefined) keeper.run();
+        if (queue.head !== undefined || this.#isWatched) keeper.run();
         break;
       }
     }
     if (!keeper.pending && this.#from === this.#to) this.#dropBuffer();
     this.#update();
+  }
+
+  /** Whether somebody waits to be told that there is something. */
+  get #isWatched(): boolean {
+    return this.#watchers?.any === true && !this.readable;
   }
 
   /** Gives the first who waits what is there, as far as it fits. */
@@ -199,7 +248,7 @@ export class ReadSide {
     } else if (this.#shared.failure !== undefined) {
       this.#rejectWaiting(this.#fail(), queue);
     } else {
-      this.ended = true;
+      this.#end();
       if (queue.head !== undefined) queue.resolve(null);
     }
   }
@@ -214,7 +263,8 @@ export class ReadSide {
   }
 
   #startKept(): Promise<number | null> {
-    const asked = Math.min(this.#queue!.head!.payload.length, MAX_BUFFER);
+    const wanted = this.#queue!.head?.payload.length ?? WATCH_BUFFER;
+    const asked = Math.min(wanted, MAX_BUFFER);
     if (this.#buffer === undefined || this.#buffer.length < asked) {
       this.#dropBuffer();
       this.#buffer = takeBuffer(asked);
@@ -273,6 +323,7 @@ export class ReadSide {
     this.#queue?.rejectAll(interrupted("Connection"));
     this.#from = this.#to = 0;
     if (this.#keeper?.pending !== true) this.#dropBuffer();
+    this.#tell();
   }
 
   /** What the user wants of the process's life. */
@@ -287,6 +338,7 @@ export class ReadSide {
       this.#discarding !== undefined || this.#to > this.#from ||
       this.#keeper?.pending === true;
     this.#updateRef();
+    this.#tell();
   }
 
   /** A read that nobody waits for does not keep the process alive. */
@@ -294,7 +346,7 @@ export class ReadSide {
     const idle = this.#discarding !== undefined
       ? !this.#held
       : this.#plain === 0 && this.#queue?.head === undefined &&
-        this.#keeper?.pending === true;
+        this.#keeper?.pending === true && this.#watchers?.any !== true;
     const wants = this.#wantsRef && !idle;
     if (wants === this.#hasRef) return;
     this.#hasRef = wants;

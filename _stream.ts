@@ -10,6 +10,7 @@ import {
 import { checkOptions, checkTimeout } from "./_check.ts";
 import { closedResource, Shared, sleep } from "./_wait.ts";
 import { toReadableStream, toWritableStream } from "./io.ts";
+import { kept, type Readiness, readiness } from "./_readiness.ts";
 import { type NativeReader, ReadSide } from "./_read_side.ts";
 import { type NativeWriter, WriteSide } from "./_write_side.ts";
 
@@ -37,6 +38,15 @@ export abstract class Stream<N extends NativeStream, A extends SocketAddr>
     this.#shared = shared;
     this.#in = new ReadSide(native, shared);
     this.#out = new WriteSide(native, shared);
+  }
+
+  get [readiness](): Readiness {
+    return this.#in;
+  }
+
+  /** What has come and nobody has taken, as far as it is here: a view, good until the next call. */
+  get [kept](): Uint8Array {
+    return this.#in.kept;
   }
 
   abstract get localAddr(): A;

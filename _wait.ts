@@ -361,6 +361,12 @@ export class Keeper<R> {
     return this.#state === "value" || this.#state === "error";
   }
 
+  /** The outcome that is here, without taking it: a result, or what it failed with. */
+  get outcome(): { value: R } | { error: unknown } | undefined {
+    if (this.#state === "value") return { value: this.#result as R };
+    return this.#state === "error" ? { error: this.#result } : undefined;
+  }
+
   /** Starts the operation, unless it is under way or its outcome is still here. */
   run(): void {
     if (this.#state !== "idle") return;

@@ -13,7 +13,7 @@ export const ORDER: readonly (readonly string[])[] = [
   ["_addr_list"],
   ["addr"],
   ["_wait"],
-  ["_buffers"],
+  ["_buffers", "_readiness"],
   ["_abortable_reads"],
   ["io"],
   ["_read_side", "_write_side"],

@@ -46,6 +46,9 @@ const DEFAULT_LIMIT = 64 * 1024 * 1024;
 /** The chunk that is read at a time: what the kernel's queue can have at once, in most cases. */
 const CHUNK = 65536;
 
+/** How large a copy's buffer is at first: most connections never have more at once. */
+const FIRST = 4096;
+
 /** How far a buffer can grow in place. Only address space is reserved. */
 const MAX_RESERVED = 2 ** 32;
 
@@ -63,7 +66,7 @@ export interface ReadAllOptions extends WaitOptions {
 
 /** How {@linkcode copy} copies. */
 export interface CopyOptions extends WaitOptions {
-  /** The size of the buffer, in bytes from 1; 65,536 by default. */
+  /** The largest size of the buffer, in bytes from 1; 65,536 by default. It is small while little comes. */
   bufSize?: number;
   /** Told after each write how many bytes have been copied. What it throws ends the copy. */
   onProgress?: (bytes: number) => void;
@@ -349,7 +352,7 @@ export async function copy(
   }
   const reads = new AbortableReads(reader, signal);
   const writing = signal === undefined ? undefined : { signal };
-  const buffer = new Uint8Array(bufSize);
+  let buffer = new Uint8Array(Math.min(bufSize, FIRST));
   let bytes = 0;
   for (;;) {
     let n: number | null;
@@ -365,6 +368,10 @@ export async function copy(
     await writeAll(writer, chunk, writing);
     bytes += n;
     onProgress?.(bytes);
+    // There may be more than there was room for.
+    if (n === buffer.length && n < bufSize) {
+      buffer = new Uint8Array(Math.min(4 * n, bufSize));
+    }
   }
 }
 

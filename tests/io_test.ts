@@ -183,6 +183,36 @@ Deno.test("bad limits, sizes and readers", async () => {
   b.close();
 });
 
+Deno.test("copy()'s buffer is as large as what comes asks for", async () => {
+  const sizes = async (most: number, bufSize?: number) => {
+    const asked: number[] = [];
+    let left = 300_000;
+    const reader = {
+      read(p: Uint8Array) {
+        if (left === 0) return Promise.resolve(null);
+        asked.push(p.length);
+        const n = Math.min(p.length, most, left);
+        left -= n;
+        return Promise.resolve(n);
+      },
+    };
+    const writer = { write: (p: Uint8Array) => Promise.resolve(p.length) };
+    const options = bufSize === undefined ? {} : { bufSize };
+    assertEquals(await copy(reader, writer, options), 300_000);
+    return asked;
+  };
+  assertEquals(Math.max(...await sizes(1000)), 4096);
+  assertEquals((await sizes(Infinity)).slice(0, 4), [
+    4096,
+    16384,
+    65536,
+    65536,
+  ]);
+  assertEquals(Math.max(...await sizes(Infinity)), 65536);
+  assertEquals((await sizes(Infinity, 100)).length, 3000);
+  assertEquals(Math.max(...await sizes(Infinity, 100_000)), 100_000);
+});
+
 Deno.test("readExact() fills the caller's buffer, and reads nothing for 0", async () => {
   const buffer = new Uint8Array(6);
   const got = await readExact(readerOf(utf8("abc"), utf8("defgh")), buffer);

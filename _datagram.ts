@@ -308,17 +308,17 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
   }
 
   get [readiness](): Readiness {
-    const isReadable = () => this.#closed || this.#keeper.settled;
+    const isReady = () => this.#closed || this.#keeper.settled;
     return {
-      get readable() {
-        return isReadable();
+      get ready() {
+        return isReady();
       },
-      watch: (onReadable) => {
-        this.#watchers.add(onReadable);
+      watch: (onReady) => {
+        this.#watchers.add(onReady);
         if (this.#closed) this.#watchers.notify();
         else this.#pump();
         return () => {
-          this.#watchers.remove(onReadable);
+          this.#watchers.remove(onReady);
           this.#updateRef();
         };
       },

@@ -9,6 +9,9 @@ import {
 } from "./_frame_format.ts";
 import type { ReadBuffer } from "./_read_buffer.ts";
 
+/** How many frames are given out together at most: what stays in the processor's cache. */
+const MOST = 128;
+
 /** Cuts frames out of a buffer. */
 export class FrameCutter {
   readonly #from: ReadBuffer;
@@ -43,7 +46,7 @@ export class FrameCutter {
     return new Uint8Array(data.buffer, body, end - body);
   }
 
-  /** All frames that are there whole, as such views; `undefined` if there are none. */
+  /** The frames that are there whole, at most so many, as such views; `undefined` if there are none. */
   rest(
     format: Format,
     reuse: boolean,
@@ -58,7 +61,7 @@ export class FrameCutter {
     let at = start;
     let size = offset + bytes;
     let length: number;
-    for (;;) {
+    while (frames.length < MOST) {
       if (varint !== undefined) {
         if (!parseHeader(data, at, last, format, this.#header)) break;
         ({ size, length } = this.#header);

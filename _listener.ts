@@ -137,17 +137,17 @@ export class Listener<
   }
 
   get [readiness](): Readiness {
-    const isReadable = () => this.#closed || this.#early.length > 0;
+    const isReady = () => this.#closed || this.#early.length > 0;
     return {
-      get readable() {
-        return isReadable();
+      get ready() {
+        return isReady();
       },
-      watch: (onReadable) => {
-        this.#watchers.add(onReadable);
-        if (isReadable()) this.#watchers.notify();
+      watch: (onReady) => {
+        this.#watchers.add(onReady);
+        if (isReady()) this.#watchers.notify();
         else this.#pump();
         return () => {
-          this.#watchers.remove(onReadable);
+          this.#watchers.remove(onReady);
           this.#updateRef();
         };
       },

@@ -7,7 +7,7 @@ import { isClosedError } from "./errors.ts";
 import type { WaitOptions } from "./types.ts";
 import { notBytes, signalOf } from "./_check.ts";
 import { giveBuffer, takeBuffer } from "./_buffers.ts";
-import { type Readiness, Watchers } from "./_readiness.ts";
+import { type Lender, Watchers } from "./_readiness.ts";
 import {
   closedResource,
   interrupted,
@@ -26,8 +26,9 @@ export interface NativeReader {
 /** The largest buffer that a kept read has of its own. */
 const MAX_BUFFER = 65536;
 
-/** The buffer of a read that is only to show whether there is something. */
-const WATCH_BUFFER = 16384;
+/** The smallest and largest buffers of reads that are to show whether there is something. */
+const MIN_WATCH = 4096;
+const MAX_WATCH = 262_144;
 
 /** Where discarded bytes go, for all connections: nobody looks at them. */
 let scratch: Uint8Array | undefined;
@@ -35,7 +36,7 @@ let scratch: Uint8Array | undefined;
 const NOTHING = new Uint8Array(0);
 
 /** The reading half. */
-export class ReadSide implements Readiness {
+export class ReadSide implements Lender {
   readonly #native: NativeReader;
   readonly #shared: Shared;
   /** Bytes that have come. */
@@ -60,6 +61,8 @@ export class ReadSide implements Readiness {
   /** Whether somebody waits for the discarding to end. */
   #held = false;
   #watchers: Watchers | undefined;
+  /** The size of such a read's buffer: as large as what comes. */
+  #watchSize = MIN_WATCH;
   #wantsRef = true;
   #hasRef = true;
 
@@ -87,7 +90,7 @@ export class ReadSide implements Readiness {
       this.#keeper?.pending === true || this.#discarding !== undefined;
   }
 
-  get readable(): boolean {
+  get ready(): boolean {
     return this.#to > this.#from || this.ended || this.#failed ||
       this.#closed || this.#discarding !== undefined;
   }
@@ -97,23 +100,50 @@ export class ReadSide implements Readiness {
     return this.#buffer?.subarray(this.#from, this.#to) ?? NOTHING;
   }
 
-  watch(onReadable: () => void): () => void {
+  watch(onReady: () => void): () => void {
     const watchers = this.#watchers ??= new Watchers();
-    watchers.add(onReadable);
-    if (this.readable) watchers.notify();
+    watchers.add(onReady);
+    if (this.ready) watchers.notify();
     else {
       this.#makeQueue();
       this.#pump();
     }
     return () => {
-      watchers.remove(onReadable);
+      watchers.remove(onReady);
       this.#updateRef();
     };
   }
 
+  borrow(most: number): Uint8Array<ArrayBuffer> | undefined {
+    const size = this.#to - this.#from;
+    if (size === 0 || size > most || this.#queue?.head !== undefined) return;
+    const chunk = this.#buffer!.subarray(this.#from, this.#to);
+    this.#buffer = undefined;
+    this.#from = this.#to = 0;
+    this.#update();
+    return chunk;
+  }
+
+  giveBack(chunk: Uint8Array<ArrayBuffer>, isUsed: boolean): boolean {
+    const buffer = new Uint8Array(chunk.buffer);
+    if (isUsed) {
+      giveBuffer(buffer);
+      return true;
+    }
+    if (
+      this.#buffer !== undefined || this.#plain > 0 || this.#closed ||
+      this.#discarding !== undefined
+    ) return false;
+    this.#buffer = buffer;
+    this.#from = chunk.byteOffset;
+    this.#to = chunk.byteOffset + chunk.length;
+    this.#update();
+    return true;
+  }
+
   /** Tells those who watch, if there is something to tell. */
   #tell(): void {
-    if (this.#watchers?.any && this.readable) this.#watchers.notify();
+    if (this.#watchers?.any && this.ready) this.#watchers.notify();
   }
 
   /** Reads. */
@@ -214,7 +244,7 @@ export class ReadSide implements Readiness {
 
   /** Whether somebody waits to be told that there is something. */
   get #isWatched(): boolean {
-    return this.#watchers?.any === true && !this.readable;
+    return this.#watchers?.any === true && !this.ready;
   }
 
   /** Gives the first who waits what is there, as far as it fits. */
@@ -245,6 +275,11 @@ export class ReadSide implements Readiness {
       if (this.#discarding !== undefined || this.#closed) return;
       this.#from = 0;
       this.#to = n;
+      if (n === this.#watchSize) {
+        this.#watchSize = Math.min(4 * n, MAX_WATCH);
+      } else if (4 * n < this.#watchSize) {
+        this.#watchSize = Math.max(this.#watchSize / 4, MIN_WATCH);
+      }
     } else if (this.#shared.failure !== undefined) {
       this.#rejectWaiting(this.#fail(), queue);
     } else {
@@ -263,8 +298,10 @@ export class ReadSide implements Readiness {
   }
 
   #startKept(): Promise<number | null> {
-    const wanted = this.#queue!.head?.payload.length ?? WATCH_BUFFER;
-    const asked = Math.min(wanted, MAX_BUFFER);
+    const wanted = this.#queue!.head?.payload.length;
+    const asked = wanted === undefined
+      ? this.#watchSize
+      : Math.min(wanted, MAX_BUFFER);
     if (this.#buffer === undefined || this.#buffer.length < asked) {
       this.#dropBuffer();
       this.#buffer = takeBuffer(asked);

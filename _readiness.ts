@@ -6,17 +6,42 @@ export const readiness: unique symbol = Symbol("readiness");
 /** Where a stream shows what it has kept for the next reader. */
 export const kept: unique symbol = Symbol("kept");
 
+/** Where a stream lends out what it has kept, so that it need not be copied. */
+export const lending: unique symbol = Symbol("lending");
+
+/** Lends out what has come. */
+export interface Lender extends Readiness {
+  /**
+   * What has come, in a buffer that is the caller's until it is given back; `undefined` if there is
+   * nothing, more than `most` bytes, or somebody who waits for it in a read.
+   */
+  borrow(most: number): Uint8Array<ArrayBuffer> | undefined;
+  /**
+   * Gives back what was borrowed last.
+   *
+   * @param chunk What was borrowed.
+   * @param isUsed Whether it was used; else it is the next reader's, as it was.
+   * @returns `false` if others have read on meanwhile, so that it cannot be put back.
+   */
+  giveBack(chunk: Uint8Array<ArrayBuffer>, isUsed: boolean): boolean;
+}
+
+/** The lender of a stream of ours. */
+export function lenderOf(reader: object): Lender | undefined {
+  return (reader as { [lending]?: Lender })[lending];
+}
+
 /** What a handle tells. Nothing is consumed by asking. */
 export interface Readiness {
-  /** Whether a read, an accept or a receive would not wait: something is there, or the end, or an error. */
-  readonly readable: boolean;
+  /** Whether a call would not wait: something is there, or the end, or an error. */
+  readonly ready: boolean;
   /**
    * Finds out when that is so. Meanwhile the process is kept alive.
    *
-   * @param onReadable Called once, then or when the handle is closed; perhaps at once.
+   * @param onReady Called once, then or when the handle is closed; perhaps at once.
    * @returns Ends the watch.
    */
-  watch(onReadable: () => void): () => void;
+  watch(onReady: () => void): () => void;
 }
 
 /** A handle that tells. */
@@ -33,12 +58,12 @@ export class Watchers {
     return this.#all.size > 0;
   }
 
-  add(onReadable: () => void): void {
-    this.#all.add(onReadable);
+  add(onReady: () => void): void {
+    this.#all.add(onReady);
   }
 
-  remove(onReadable: () => void): void {
-    this.#all.delete(onReadable);
+  remove(onReady: () => void): void {
+    this.#all.delete(onReady);
   }
 
   /** Tells everybody, whose watches are over by that. */
@@ -46,6 +71,6 @@ export class Watchers {
     if (this.#all.size === 0) return;
     const all = [...this.#all];
     this.#all.clear();
-    for (const onReadable of all) onReadable();
+    for (const onReady of all) onReady();
   }
 }

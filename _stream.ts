@@ -10,7 +10,13 @@ import {
 import { checkOptions, checkTimeout } from "./_check.ts";
 import { closedResource, Shared, sleep } from "./_wait.ts";
 import { toReadableStream, toWritableStream } from "./io.ts";
-import { kept, type Readiness, readiness } from "./_readiness.ts";
+import {
+  kept,
+  type Lender,
+  lending,
+  type Readiness,
+  readiness,
+} from "./_readiness.ts";
 import { type NativeReader, ReadSide } from "./_read_side.ts";
 import { type NativeWriter, WriteSide } from "./_write_side.ts";
 
@@ -41,6 +47,10 @@ export abstract class Stream<N extends NativeStream, A extends SocketAddr>
   }
 
   get [readiness](): Readiness {
+    return this.#in;
+  }
+
+  get [lending](): Lender {
     return this.#in;
   }
 

@@ -501,8 +501,8 @@ export class BufferedReader implements KeepingReader {
   }
 
   /**
-   * Iterates over arrays of the frames that are there: one wait for many frames, where each needs little
-   * work. See {@linkcode BufferedReader.frames}.
+   * Iterates over arrays of the frames that are there, at most 128: one wait for many frames, where each
+   * needs little work. See {@linkcode BufferedReader.frames}.
    *
    * @param format How frames are told apart.
    * @param options Whether the buffer is used again, and a signal that ends a wait.

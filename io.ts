@@ -38,6 +38,7 @@ import {
   show,
   signalOf,
 } from "./_check.ts";
+import { Chunks } from "./_chunks.ts";
 import { AbortableReads } from "./_abortable_reads.ts";
 
 /** How much {@linkcode readAll} takes unless told otherwise: 64 MiB. */
@@ -46,8 +47,8 @@ const DEFAULT_LIMIT = 64 * 1024 * 1024;
 /** The chunk that is read at a time: what the kernel's queue can have at once, in most cases. */
 const CHUNK = 65536;
 
-/** How large a copy's buffer is at first: most connections never have more at once. */
-const FIRST = 4096;
+/** How large it becomes by default: fewer and larger reads and writes, where the peer is fast. */
+const MAX_COPY = 262_144;
 
 /** How far a buffer can grow in place. Only address space is reserved. */
 const MAX_RESERVED = 2 ** 32;
@@ -66,7 +67,7 @@ export interface ReadAllOptions extends WaitOptions {
 
 /** How {@linkcode copy} copies. */
 export interface CopyOptions extends WaitOptions {
-  /** The largest size of the buffer, in bytes from 1; 65,536 by default. It is small while little comes. */
+  /** The largest size of the buffer, in bytes from 1; 262,144 by default. It is small while little comes. */
   bufSize?: number;
   /** Told after each write how many bytes have been copied. What it throws ends the copy. */
   onProgress?: (bytes: number) => void;
@@ -343,35 +344,25 @@ export async function copy(
   checkReader(reader);
   checkWriter(writer);
   const signal = signalOf(options, "copy");
-  const { bufSize = CHUNK, onProgress } = options;
+  const { bufSize = MAX_COPY, onProgress } = options;
   checkInteger(bufSize, "bufSize", 1, 2 ** 31);
   if (onProgress !== undefined && typeof onProgress !== "function") {
     throw new TypeError(
       `Invalid onProgress: expected a function, got ${show(onProgress)}`,
     );
   }
-  const reads = new AbortableReads(reader, signal);
+  using chunks = new Chunks(reader, bufSize, signal);
   const writing = signal === undefined ? undefined : { signal };
-  let buffer = new Uint8Array(Math.min(bufSize, FIRST));
   let bytes = 0;
   for (;;) {
-    let n: number | null;
-    try {
-      n = await reads.read(buffer);
-    } catch (error) {
-      throw reads.error(error, buffer.subarray(0, 0), undefined);
-    }
-    if (n === null) return bytes;
-    const chunk = buffer.subarray(0, n);
+    const chunk = await chunks.next();
+    if (chunk === null) return bytes;
     // Between its read and its write a chunk is nobody's but ours.
-    if (signal?.aborted) throw reads.error(signal.reason, chunk, undefined);
+    if (signal?.aborted) throw chunks.abandon(chunk);
     await writeAll(writer, chunk, writing);
-    bytes += n;
+    chunks.reuse(chunk);
+    bytes += chunk.length;
     onProgress?.(bytes);
-    // There may be more than there was room for.
-    if (n === buffer.length && n < bufSize) {
-      buffer = new Uint8Array(Math.min(4 * n, bufSize));
-    }
   }
 }
 

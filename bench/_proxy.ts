@@ -6,19 +6,20 @@ import { connectTcp } from "../tcp.ts";
 const perSecond = (bytes: number, start: number) =>
   bytes / 2 ** 20 / ((performance.now() - start) / 1000);
 
-/** The runtime's own streams, piped into each other. */
+/** Two pipes. The runtime's own streams close the whole connection at the end of one half, so these are ours. */
 export async function pipes(port: number, bytes: number): Promise<number> {
-  const a = await Deno.connect({ hostname: "127.0.0.1", port });
-  const b = await Deno.connect({ hostname: "127.0.0.1", port });
+  using a = await connectTcp({ hostname: "127.0.0.1", port });
+  using b = await connectTcp({ hostname: "127.0.0.1", port });
   const start = performance.now();
   await Promise.all([
     a.readable.pipeTo(b.writable),
     b.readable.pipeTo(a.writable),
   ]);
+  if (a.bytesRead < bytes) throw new Error("bytes are missing");
   return perSecond(2 * bytes, start);
 }
 
-/** This package's connections. */
+/** The same by `copyBidirectional`. */
 export async function proxy(port: number, bytes: number): Promise<number> {
   using a = await connectTcp({ hostname: "127.0.0.1", port });
   using b = await connectTcp({ hostname: "127.0.0.1", port });

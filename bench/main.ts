@@ -211,10 +211,15 @@ async function messages(
 }
 
 await messages("lines", "textLineStream", ["lines", 1.6], ["lineBatches", 3]);
-await messages("frames", "inPlace", ["frameBatches", 0.8], [
+await messages(
   "frames",
-  undefined,
-]);
+  "inPlace",
+  // The same terms as the loop's: good until the next read.
+  ["reusedBatches", 0.8],
+  ["frameBatches", undefined],
+  ["reusedFrames", undefined],
+  ["frames", undefined],
+);
 
 if ("copyBidirectional by pipeTo".includes(only)) {
   const bytes = 2 ** 27;

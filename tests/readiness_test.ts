@@ -18,7 +18,7 @@ function readable(handle: unknown): Promise<void> {
 }
 
 const isReadable = (handle: unknown): boolean =>
-  (handle as Watchable)[readiness].readable;
+  (handle as Watchable)[readiness].ready;
 
 /** Watches for some turns in which nothing should come. */
 async function staysQuiet(handle: unknown): Promise<void> {

@@ -45,6 +45,16 @@ export async function loadNode(): Promise<CreateSocket> {
   return createSocket;
 }
 
+/** The same without a wait, for who cannot wait. */
+export function loadNodeNow(): CreateSocket {
+  const { process } = globalThis as unknown as {
+    process: {
+      getBuiltinModule(name: "node:dgram"): { createSocket: CreateSocket };
+    };
+  };
+  return process.getBuiltinModule("node:dgram").createSocket;
+}
+
 /** What a datagram in the queue takes besides its bytes, so that empty ones are bounded too. */
 const OVERHEAD = 256;
 

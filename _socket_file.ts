@@ -351,3 +351,27 @@ function bindDirectly<L extends { close(): void }>(
     throw error;
   }
 }
+
+/**
+ * Binds a path and leaves it there at the end, as bind(2) does: the runtime removes the name that it has
+ * bound, so that is a second one, linked to the path. Where the grants cover the path only, or the file
+ * system knows no links, the path itself is bound, and the runtime removes it.
+ *
+ * @throws {Deno.errors.AddrInUse} If anything is there.
+ */
+export function bindStaying<L extends { close(): void }>(
+  path: string,
+  listen: (path: string) => L,
+): L {
+  const name = besides(absolute(path));
+  if (isAbstract(path) || !canBind(name)) return listen(path);
+  const native = listen(name);
+  try {
+    if (tryLink(name, path)) return native;
+  } catch (error) {
+    native.close();
+    throw error;
+  }
+  native.close();
+  return listen(path);
+}

@@ -1,0 +1,605 @@
+/** Stream sockets of the BSD face over the rooms of this package. */
+
+import type { StreamConn, StreamListener, TcpAddr } from "./types.ts";
+import { closedResource } from "./_wait.ts";
+import { giveBuffer, takeBuffer } from "./_buffers.ts";
+import {
+  kept,
+  type Readiness,
+  readiness,
+  type Watchable,
+} from "./_readiness.ts";
+import { toAddr, wrap } from "./_tcp_conn.ts";
+import { UnixSocketConn } from "./_unix_conn.ts";
+import { openingError, resolveHost } from "./_open.ts";
+import { bindStaying } from "./_socket_file.ts";
+import { Listener } from "./_listener.ts";
+import { listenOnBoth } from "./_dual_stack.ts";
+import { ipv4Bytes, splitZone } from "./_host.ts";
+import { connectTcp, type TcpConn } from "./tcp.ts";
+import { connectUnix } from "./unix.ts";
+import {
+  type Address,
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  MSG_DONTWAIT,
+  MSG_EOR,
+  MSG_PEEK,
+  MSG_WAITALL,
+  SHUT_RD,
+  SHUT_WR,
+} from "./_constants.ts";
+import type {
+  Detached,
+  DriverSocket,
+  OptionValue,
+  Patience,
+} from "./_driver.ts";
+import { socketError, withCode } from "./_socket_error.ts";
+import { type Endpoint, toAddress, toEndpoint } from "./_sockaddr.ts";
+import {
+  always,
+  checkFlags,
+  Gate,
+  never,
+  soon,
+  Switch,
+  timeoutError,
+  unnamed,
+  untilReady,
+} from "./_waiting.ts";
+import { ELSEWHERE, StreamOptions } from "./_deno_options.ts";
+
+/** How many bytes are read at a time, however many are asked for. */
+const CHUNK = 65536;
+
+/** A connection that shows what it has kept. */
+type Conn = StreamConn & Watchable & { readonly [kept]: Uint8Array };
+
+/** A TCP or Unix stream socket. */
+export class DenoStream implements DriverSocket {
+  readonly #family: number;
+  readonly #options: StreamOptions;
+  #listener: StreamListener & Watchable | undefined;
+  /** Makes the listener anew with another backlog, as long as nothing has been accepted. */
+  #relisten: ((backlog: number) => void) | undefined;
+  #isListening = false;
+  #conn: Conn | undefined;
+  #connecting: AbortController | undefined;
+  /** The error of a connect or a send that nobody waited for. */
+  #error: unknown;
+  /** Whether what was sent last has gone out. */
+  readonly #gate = new Gate(true);
+  readonly #reading = new Switch(always);
+  #isShut = false;
+
+  constructor(family: number, options = new StreamOptions(family)) {
+    this.#family = family;
+    this.#options = options;
+  }
+
+  /** A socket for a connection that is there. */
+  static of(family: number, conn: StreamConn, options?: StreamOptions) {
+    const socket = new DenoStream(family, options);
+    socket.#take(conn);
+    return socket;
+  }
+
+  /** Is connected from now on. */
+  #take(conn: StreamConn): void {
+    this.#conn = conn as Conn;
+    this.#reading.set(this.#conn[readiness]);
+  }
+
+  // Listening
+
+  bind(address: Address): void {
+    if (this.#listener !== undefined || this.#conn !== undefined) {
+      throw socketError("EINVAL", "bind", "the socket has an address already");
+    }
+    if (this.#family === AF_UNIX) this.#bindPath(address as string);
+    else this.#bindPort(toEndpoint(this.#family, address));
+  }
+
+  #bindPort({ hostname, port }: Endpoint): void {
+    const { reusePort, dualStack } = this.#options;
+    const listen = (port: number, backlog?: number): Deno.TcpListener[] => {
+      const one = (hostname: string, port: number) =>
+        Deno.listen({
+          hostname,
+          port,
+          ...(backlog !== undefined && { tcpBacklog: backlog }),
+          ...(reusePort && { reusePort }),
+        });
+      return dualStack && hostname === "::"
+        ? listenOnBoth(port, one)
+        : [one(hostname, port)];
+    };
+    let natives: Deno.TcpListener[];
+    try {
+      natives = listen(port);
+    } catch (error) {
+      const address: TcpAddr = { transport: "tcp", hostname, port };
+      throw withCode(openingError("bind", address, error));
+    }
+    const bound = natives[0]!.addr;
+    const close = () => natives.forEach((native) => native.close());
+    const isSix = bound.hostname.includes(":");
+    if (isSix !== (this.#family === AF_INET6) && !dualStack) {
+      close();
+      throw socketError(
+        "EAFNOSUPPORT",
+        "bind",
+        `${hostname} is of the other family`,
+      );
+    }
+    const zone = splitZone(hostname)[1];
+    const make = () =>
+      new Listener({
+        natives,
+        addr: toAddr(bound, zone),
+        wrap: (conn: Deno.TcpConn) => wrap(conn, this.#options.settings, zone),
+      });
+    this.#listener = make();
+    this.#relisten = (backlog) => {
+      close();
+      try {
+        natives = listen(bound.port, backlog);
+      } catch (error) {
+        throw withCode(error);
+      }
+      this.#listener = make();
+    };
+  }
+
+  #bindPath(path: string): void {
+    const addr = { transport: "unix", path } as const;
+    try {
+      const native = bindStaying(
+        path,
+        (path) => Deno.listen({ transport: "unix", path }),
+      );
+      this.#listener = new Listener({
+        natives: [native],
+        addr,
+        wrap: (conn: Deno.UnixConn) =>
+          new UnixSocketConn(conn, addr, undefined),
+      });
+    } catch (error) {
+      throw withCode(openingError("bind", addr, error));
+    }
+  }
+
+  listen(backlog: number): void {
+    if (this.#conn !== undefined) {
+      throw socketError("EINVAL", "listen", "the socket is connected");
+    }
+    // As the system does it: an address of its choice.
+    if (this.#listener === undefined) {
+      if (this.#family === AF_UNIX) throw socketError("EINVAL", "listen");
+      this.bind(["", 0]);
+    }
+    // A bound socket listens already, with the runtime's own number.
+    if (backlog !== DEFAULT_BACKLOG) this.#relisten?.(backlog);
+    this.#relisten = undefined;
+    this.#isListening = true;
+    this.#options.isListening = true;
+    this.#reading.set(this.#listener![readiness]);
+  }
+
+  async accept(patience: Patience): Promise<[DriverSocket, Address]> {
+    const listener = this.#listener;
+    if (listener === undefined || !this.#isListening) {
+      throw socketError("EINVAL", "accept", "the socket does not listen");
+    }
+    await this.#until(listener[readiness], patience, "accept");
+    let conn: StreamConn;
+    try {
+      conn = await listener.accept();
+    } catch (error) {
+      throw withCode(error);
+    }
+    return [
+      DenoStream.of(this.#family, conn, this.#options.inherit()),
+      toAddress(this.#family, conn.remoteAddr),
+    ];
+  }
+
+  /** Waits where there is something to wait for beyond the call itself. */
+  async #until(
+    readiness: Readiness,
+    patience: Patience,
+    call: string,
+  ): Promise<void> {
+    if (patience !== null) await untilReady(readiness, patience, call);
+  }
+
+  // Connecting
+
+  async connect(address: Address, patience: Patience): Promise<void> {
+    if (this.#conn !== undefined) throw socketError("EISCONN", "connect");
+    if (this.#connecting !== undefined) {
+      throw socketError("EALREADY", "connect");
+    }
+    if (this.#listener !== undefined) {
+      throw socketError(
+        "EOPNOTSUPP",
+        "connect",
+        `Deno cannot connect a bound stream socket; ${ELSEWHERE}`,
+      );
+    }
+    const controller = this.#connecting = new AbortController();
+    this.#reading.set(never);
+    const connecting = this.#open(address, patience || undefined, controller);
+    if (patience !== 0) return await connecting;
+    this.#gate.set(false);
+    connecting.catch((error) => this.#error = error)
+      .finally(() => this.#gate.set(true));
+    // On this machine it is often done at once, as it is in the system.
+    await soon(() => this.#gate.ready);
+    if (this.#conn !== undefined) return;
+    throw socketError("EINPROGRESS", "connect");
+  }
+
+  async #open(
+    address: Address,
+    timeout: number | undefined,
+    controller: AbortController,
+  ): Promise<void> {
+    const options = {
+      timeout: timeout === Infinity ? undefined : timeout,
+      signal: controller.signal,
+    };
+    try {
+      const conn = this.#family === AF_UNIX
+        ? await connectUnix({ path: address as string, ...options })
+        : await this.#openPort(toEndpoint(this.#family, address), options);
+      this.#take(conn);
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "TimeoutError") {
+        throw timeoutError("connect", timeout!);
+      }
+      throw withCode(error);
+    } finally {
+      this.#connecting = undefined;
+      // What went wrong is the next call's.
+      if (this.#conn === undefined) this.#reading.set(always);
+    }
+  }
+
+  async #openPort(
+    { hostname, port }: Endpoint,
+    options: { timeout: number | undefined; signal: AbortSignal },
+  ): Promise<TcpConn> {
+    const isFour = this.#family === AF_INET;
+    const found = (await resolveHost(hostname, port)).filter((address) =>
+      address === hostname || (ipv4Bytes(address) !== undefined) === isFour
+    );
+    const [first] = found;
+    if (first === undefined) {
+      throw socketError(
+        "EAFNOSUPPORT",
+        "connect",
+        `${hostname} has no address of this family`,
+      );
+    }
+    const conn = await connectTcp({
+      hostname: first,
+      port,
+      ...this.#options.settings,
+      ...options,
+    });
+    if (conn.remoteAddr.hostname.includes(":") === isFour) {
+      conn.close();
+      throw socketError(
+        "EAFNOSUPPORT",
+        "connect",
+        `${hostname} is of the other family`,
+      );
+    }
+    return conn;
+  }
+
+  /** The connection, or the error that says that there is none. */
+  #connected(call: string): Conn {
+    if (this.#conn !== undefined) return this.#conn;
+    throw socketError("ENOTCONN", call);
+  }
+
+  // Receiving
+
+  recv(
+    size: number,
+    flags: number,
+    patience: Patience,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    if (flags === 0 && patience === null && this.#conn !== undefined) {
+      return this.#read(this.#conn, size);
+    }
+    return this.#recvSlowly(size, flags, patience);
+  }
+
+  /** Reads into a buffer that is used again, and gives a copy of what came, or the buffer if it is full. */
+  #read(conn: Conn, size: number): Promise<Uint8Array<ArrayBuffer>> {
+    const asked = Math.min(size, CHUNK);
+    const buffer = takeBuffer(asked);
+    const room = buffer.length === asked ? buffer : buffer.subarray(0, asked);
+    return conn.read(room).then((n) => {
+      const length = n ?? 0;
+      if (2 * length >= buffer.length) return buffer.subarray(0, length);
+      const data = buffer.slice(0, length);
+      giveBuffer(buffer);
+      return data;
+    }, (error) => {
+      throw withCode(error);
+    });
+  }
+
+  async #recvSlowly(
+    size: number,
+    flags: number,
+    patience: Patience,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const conn = this.#connected("recv");
+    checkFlags(flags, MSG_PEEK | MSG_WAITALL, "recv");
+    if (size === 0) return new Uint8Array(0);
+    const wait = flags & MSG_DONTWAIT ? 0 : patience;
+    if (flags & MSG_PEEK) return await this.#peek(conn, size, wait);
+    await this.#until(conn[readiness], wait, "recv");
+    const first = await this.#read(conn, size);
+    if (!(flags & MSG_WAITALL) || first.length === size || first.length === 0) {
+      return first;
+    }
+    return await this.#waitAll(conn, size, first, wait);
+  }
+
+  async #peek(
+    conn: Conn,
+    size: number,
+    wait: Patience,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    await untilReady(conn[readiness], wait, "recv");
+    if (conn[kept].length > 0) {
+      return new Uint8Array(conn[kept].subarray(0, size));
+    }
+    // The end, or an error: a read says which.
+    return await this.#read(conn, size);
+  }
+
+  /** Reads until all is there, or the stream or the time ends: then what there is. */
+  async #waitAll(
+    conn: Conn,
+    size: number,
+    first: Uint8Array<ArrayBuffer>,
+    wait: Patience,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const pieces = [first];
+    let length = first.length;
+    const end = wait === null ? Infinity : performance.now() + wait;
+    while (length < size) {
+      let piece: Uint8Array<ArrayBuffer>;
+      try {
+        const left = end === Infinity
+          ? null
+          : Math.max(end - performance.now(), 0);
+        await this.#until(conn[readiness], left, "recv");
+        piece = await this.#read(conn, size - length);
+      } catch {
+        // The next call says why. What has come is the caller's.
+        break;
+      }
+      if (piece.length === 0) break;
+      pieces.push(piece);
+      length += piece.length;
+    }
+    const all = new Uint8Array(length);
+    let at = 0;
+    for (const piece of pieces) {
+      all.set(piece, at);
+      at += piece.length;
+    }
+    return all;
+  }
+
+  async recvfrom(
+    size: number,
+    flags: number,
+    patience: Patience,
+  ): Promise<[Uint8Array<ArrayBuffer>, Address]> {
+    const data = await this.recv(size, flags, patience);
+    return [
+      data,
+      toAddress(this.#family, this.#connected("recvfrom").remoteAddr),
+    ];
+  }
+
+  // Sending
+
+  async send(
+    data: Uint8Array,
+    flags: number,
+    patience: Patience,
+  ): Promise<number> {
+    const conn = this.#sendable(flags, "send");
+    const wait = flags & MSG_DONTWAIT ? 0 : patience;
+    if (wait !== null) return await this.#sendAhead(conn, data, wait);
+    try {
+      return await conn.write(data);
+    } catch (error) {
+      throw withCode(error);
+    }
+  }
+
+  sendall(
+    data: Uint8Array,
+    flags: number,
+    patience: Patience,
+  ): Promise<void> {
+    if (
+      flags === 0 && patience === null && this.#conn !== undefined &&
+      this.#error === undefined
+    ) {
+      return this.#conn.writeAll(data).catch(rethrow);
+    }
+    return this.#sendAllSlowly(data, flags, patience);
+  }
+
+  async #sendAllSlowly(
+    data: Uint8Array,
+    flags: number,
+    patience: Patience,
+  ): Promise<void> {
+    const conn = this.#sendable(flags, "sendall");
+    const wait = flags & MSG_DONTWAIT ? 0 : patience;
+    if (wait === 0) return void await this.#sendAhead(conn, data, wait);
+    const timeout = wait ?? undefined;
+    // For this call only: the timeout is read when it begins.
+    conn.timeout = timeout;
+    const writing = conn.writeAll(data);
+    conn.timeout = undefined;
+    try {
+      await writing;
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "TimeoutError") {
+        throw timeoutError("sendall", timeout!);
+      }
+      throw withCode(error);
+    }
+  }
+
+  /** The connection, if nothing has gone wrong with what was sent before. */
+  #sendable(flags: number, call: string): Conn {
+    const conn = this.#connected(call);
+    checkFlags(flags, MSG_EOR, call);
+    if (this.#error === undefined) return conn;
+    const error = this.#error;
+    this.#error = undefined;
+    throw error;
+  }
+
+  /** Takes a message whole and writes it by and by. Until it is out the socket is not writable. */
+  async #sendAhead(
+    conn: Conn,
+    data: Uint8Array,
+    wait: number,
+  ): Promise<number> {
+    await untilReady(this.#gate, wait, "send");
+    const writing = conn.writeAll(data.slice());
+    this.#gate.set(false);
+    let isOver = false;
+    writing.catch((error) => this.#error = withCode(error)).then(() => {
+      isOver = true;
+      this.#gate.set(true);
+    });
+    await soon(() => isOver);
+    if (this.#error !== undefined) this.#sendable(0, "send");
+    return data.length;
+  }
+
+  /** A connection has one peer: the address is left out of account, as Linux does it. */
+  sendto(
+    data: Uint8Array,
+    flags: number,
+    _address: Address,
+    patience: Patience,
+  ): Promise<number> {
+    return this.send(data, flags, patience);
+  }
+
+  // The end
+
+  async shutdown(how: number): Promise<void> {
+    const conn = this.#connected("shutdown");
+    if (how !== SHUT_WR && !this.#isShut) {
+      this.#isShut = true;
+      await conn.readable.cancel();
+    }
+    if (how === SHUT_RD) return;
+    try {
+      await conn.closeWrite();
+    } catch (error) {
+      throw withCode(error);
+    }
+  }
+
+  close(): void {
+    this.#connecting?.abort(closedResource("Socket"));
+    this.#conn?.close();
+    this.#listener?.close();
+    this.#gate.set(true);
+    this.#reading.set(always);
+  }
+
+  detach(): Detached {
+    const handle = this.#conn ?? this.#listener;
+    if (handle !== undefined) return handle;
+    throw socketError(
+      "ENOTCONN",
+      "detach",
+      "there is nothing to give away yet",
+    );
+  }
+
+  fileno(): number {
+    throw socketError(
+      "EOPNOTSUPP",
+      "fileno",
+      `Deno tells no descriptors; ${ELSEWHERE}`,
+    );
+  }
+
+  // What there is to know
+
+  getsockname(): Address {
+    const addr = this.#conn?.localAddr ?? this.#listener?.addr;
+    if (addr !== undefined) return toAddress(this.#family, addr);
+    return unnamed(this.#family);
+  }
+
+  getpeername(): Address {
+    return toAddress(this.#family, this.#connected("getpeername").remoteAddr);
+  }
+
+  setsockopt(level: number, option: number, value: OptionValue): void {
+    const state = this.#listener !== undefined
+      ? "bound"
+      : this.#conn !== undefined
+      ? "connected"
+      : "new";
+    this.#options.set(
+      level,
+      option,
+      value,
+      state,
+      this.#conn as unknown as TcpConn,
+    );
+  }
+
+  getsockopt(
+    level: number,
+    option: number,
+    size: number | undefined,
+  ): number | Uint8Array<ArrayBuffer> {
+    const error = this.#error;
+    return this.#options.get(level, option, size, () => {
+      this.#error = undefined;
+      return error;
+    }, this.#listener !== undefined);
+  }
+
+  get reading(): Readiness {
+    return this.#reading;
+  }
+
+  get writing(): Readiness {
+    return this.#gate;
+  }
+}
+
+/** The backlog that the runtime listens with. */
+const DEFAULT_BACKLOG = 511;
+
+function rethrow(error: unknown): never {
+  throw withCode(error);
+}

@@ -1,0 +1,696 @@
+/** The BSD face: a socket with the calls of the textbooks, over whichever driver. */
+
+import { errno, errorCode } from "./errors.ts";
+import {
+  checkBoolean,
+  checkInteger,
+  checkTimeout,
+  notBytes,
+} from "./_check.ts";
+import {
+  type Address,
+  AF_INET,
+  AF_INET6,
+  AF_UNSPEC,
+  type Family,
+  IPPROTO_IPV6,
+  IPV6_V6ONLY,
+  SO_REUSEADDR,
+  SO_REUSEPORT,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from "./_constants.ts";
+import type {
+  Detached,
+  Driver,
+  DriverSocket,
+  OptionValue,
+  Patience,
+} from "./_driver.ts";
+import {
+  type BinaryFile,
+  checkMode,
+  makeFile,
+  type MakefileOptions,
+  type TextFile,
+} from "./_makefile.ts";
+import { getaddrinfo } from "./_netdb.ts";
+import type { Readiness } from "./_readiness.ts";
+import { checkAddress } from "./_sockaddr.ts";
+import { socketError } from "./_socket_error.ts";
+
+/** What `select` looks at. */
+export interface Sides {
+  readonly reading: Readiness;
+  readonly writing: Readiness;
+}
+
+/** How to look at a socket: nobody but `select` does. */
+const looks = new WeakMap<object, () => Sides>();
+
+/**
+ * What `select` looks at.
+ *
+ * @returns `undefined` if it is no socket of these.
+ * @throws {Deno.errors.BadResource} If it is closed.
+ */
+export function sidesOf(socket: object): Sides | undefined {
+  return looks.get(socket)?.();
+}
+
+/** The longest queue that `listen()` asks for by default. */
+const BACKLOG = 128;
+
+/** No call takes more at once. */
+const MOST = 2 ** 31 - 1;
+
+/** A socket, by the names of socket(2) and the calls around it. It is made by `socket()`. */
+export class Socket<A extends Address = Address> implements Disposable {
+  /** The family, `AF_INET`, `AF_INET6` or `AF_UNIX`. */
+  readonly family: Family<A>;
+  /** The type, such as `SOCK_STREAM`. */
+  readonly type: number;
+  /** The protocol, or 0 for the type's own. */
+  readonly proto: number;
+  /** Whose sockets are used: `"deno"`, or `"libc"` for those of the other import. */
+  readonly driver: "deno" | "libc";
+  #below: DriverSocket | undefined;
+  #patience: Patience = null;
+  /** How many files of `makefile()` are open: the last one closes the socket, if it is to be closed. */
+  #files = 0;
+  #isClosed = false;
+
+  /** Sockets are made by `socket()`. */
+  constructor(
+    below: DriverSocket,
+    driver: "deno" | "libc",
+    family: Family<A>,
+    type: number,
+    proto: number,
+  ) {
+    this.#below = below;
+    this.driver = driver;
+    this.family = family;
+    this.type = type;
+    this.proto = proto;
+    looks.set(this, () => this.#open("select"));
+  }
+
+  /** The driver's socket, or what is said of a closed one. */
+  #open(call: string): DriverSocket {
+    if (this.#below !== undefined && !this.#isClosed) return this.#below;
+    throw socketError("EBADF", call);
+  }
+
+  // Addresses
+
+  /**
+   * Gives the socket an address, bind(2). A stream socket on Deno's driver listens from then on.
+   *
+   * `""` is any address of this machine, `"localhost"` the family's loopback. Any other name is looked up
+   * while the program stands still. A path must not exist, and stays after `close()`.
+   *
+   * @param address The address; port 0 takes a free one, which {@linkcode Socket.getsockname} tells.
+   * @throws {Error} With `code` `"EADDRINUSE"`, `"EADDRNOTAVAIL"`, `"EACCES"`, `"EINVAL"` if it has an
+   * address already, `"EBADF"` if it is closed, or another of bind(2).
+   * @throws {TypeError | RangeError} If the address does not have the family's shape.
+   */
+  bind(address: A): void {
+    const below = this.#open("bind");
+    checkAddress(this.family, address);
+    below.bind(address);
+  }
+
+  /**
+   * The socket's address, getsockname(2).
+   *
+   * @returns `["0.0.0.0", 0]`, `["::", 0, 0, 0]` or `""` for a socket without one.
+   * @throws {Deno.errors.BadResource} With `code` `"EBADF"`, if it is closed.
+   */
+  getsockname(): A {
+    return this.#open("getsockname").getsockname() as A;
+  }
+
+  /**
+   * The peer's address, getpeername(2).
+   *
+   * @throws {Deno.errors.NotConnected} With `code` `"ENOTCONN"`, if there is no peer.
+   * @throws {Deno.errors.BadResource} With `code` `"EBADF"`, if it is closed.
+   */
+  getpeername(): A {
+    return this.#open("getpeername").getpeername() as A;
+  }
+
+  // Connections
+
+  /**
+   * Lets clients connect, listen(2).
+   *
+   * @param backlog How many connections wait for their accept; 128 by default. Negative counts as 0.
+   * @throws {Error} With `code` `"EINVAL"` if it is connected, `"EOPNOTSUPP"` if it is no stream socket,
+   * `"EBADF"` if it is closed.
+   */
+  listen(backlog: number = BACKLOG): void {
+    const below = this.#open("listen");
+    checkInteger(backlog, "backlog", -MOST - 1, MOST);
+    below.listen(Math.max(backlog, 0));
+  }
+
+  /**
+   * Takes the next connection, accept(2). The new socket is a blocking one.
+   *
+   * @returns The connection's socket and the peer's address.
+   * @throws {Error} With `code` `"EAGAIN"` if none is there and the socket is non-blocking, `"EINVAL"` if
+   * it does not listen, `"EBADF"` if it is closed.
+   * @throws {DOMException} Named `"TimeoutError"`, if {@linkcode Socket.settimeout} ran out.
+   */
+  async accept(): Promise<[socket: Socket<A>, address: A]> {
+    const [below, address] = await this.#open("accept").accept(this.#patience);
+    return [
+      new Socket(below, this.driver, this.family, this.type, this.proto),
+      address as A,
+    ];
+  }
+
+  /**
+   * Connects to a peer, connect(2). For datagrams, nothing is sent: it is where they go to by default, and
+   * only the peer is heard.
+   *
+   * @param address The peer.
+   * @throws {Error} With `code` `"ECONNREFUSED"`, `"EHOSTUNREACH"`, `"EISCONN"`, `"EINPROGRESS"` if the
+   * socket is non-blocking (it is writable when it is done, and `SO_ERROR` tells how it went),
+   * `"EALREADY"` while it is, `"EBADF"` if the socket is closed, or another of connect(2).
+   * @throws {DOMException} Named `"TimeoutError"`, if {@linkcode Socket.settimeout} ran out.
+   * @throws {TypeError | RangeError} If the address does not have the family's shape.
+   */
+  async connect(address: A): Promise<void> {
+    const below = this.#open("connect");
+    checkAddress(this.family, address);
+    await below.connect(address, this.#patience);
+  }
+
+  /**
+   * As {@linkcode Socket.connect}, with errors of the system as their number.
+   *
+   * @param address The peer.
+   * @returns 0, or the number of errno(3): `errno("ECONNREFUSED")`.
+   * @throws {TypeError | RangeError} If the address does not have the family's shape.
+   */
+  async connect_ex(address: A): Promise<number> {
+    try {
+      await this.connect(address);
+      return 0;
+    } catch (error) {
+      const number = errno(errorCode(error) ?? "");
+      if (number === undefined) throw error;
+      return number;
+    }
+  }
+
+  /**
+   * Shuts one direction or both, shutdown(2). It waits until what was sent before is on its way.
+   *
+   * @param how `SHUT_RD`, `SHUT_WR` or `SHUT_RDWR`.
+   * @throws {Error} With `code` `"ENOTCONN"` if there is no peer, `"EINVAL"` for another `how`, `"EBADF"`
+   * if the socket is closed.
+   */
+  async shutdown(how: number): Promise<void> {
+    const below = this.#open("shutdown");
+    if (how !== 0 && how !== 1 && how !== 2) {
+      throw socketError("EINVAL", "shutdown", `no such direction: ${how}`);
+    }
+    await below.shutdown(how);
+  }
+
+  // Receiving
+
+  /**
+   * Receives, recv(2).
+   *
+   * @param bufsize How many bytes at most.
+   * @param flags `MSG_PEEK`, `MSG_WAITALL`, `MSG_DONTWAIT`.
+   * @returns What came: empty at the end of a stream. Of a datagram the rest is lost.
+   * @throws {Error} With `code` `"EAGAIN"` if nothing is there and the call may not wait, `"ENOTCONN"`,
+   * `"ECONNRESET"`, `"EOPNOTSUPP"` for other flags, `"EBADF"` if the socket is closed.
+   * @throws {DOMException} Named `"TimeoutError"`, if {@linkcode Socket.settimeout} ran out. Nothing is
+   * lost by that.
+   * @throws {TypeError | RangeError} If an argument is wrong.
+   */
+  recv(bufsize: number, flags: number = 0): Promise<Uint8Array<ArrayBuffer>> {
+    try {
+      const below = this.#open("recv");
+      checkInteger(bufsize, "bufsize", 0, MOST);
+      checkInteger(flags, "flags", 0, MOST);
+      return below.recv(bufsize, flags, this.#patience);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Receives into a buffer.
+   *
+   * @param buffer Where the bytes go.
+   * @param nbytes How many at most; 0, the default, for as many as the buffer holds.
+   * @param flags As for {@linkcode Socket.recv}.
+   * @returns How many came: 0 at the end of a stream.
+   * @throws {Error} As {@linkcode Socket.recv}.
+   */
+  async recv_into(
+    buffer: Uint8Array,
+    nbytes: number = 0,
+    flags: number = 0,
+  ): Promise<number> {
+    const data = await this.recv(checkInto(buffer, nbytes), flags);
+    buffer.set(data);
+    return data.length;
+  }
+
+  /**
+   * Receives, and tells from whom, recvfrom(2).
+   *
+   * @param bufsize How many bytes at most.
+   * @param flags As for {@linkcode Socket.recv}.
+   * @returns What came, and the sender's address.
+   * @throws {Error} As {@linkcode Socket.recv}.
+   */
+  async recvfrom(
+    bufsize: number,
+    flags: number = 0,
+  ): Promise<[data: Uint8Array<ArrayBuffer>, address: A]> {
+    const below = this.#open("recvfrom");
+    checkInteger(bufsize, "bufsize", 0, MOST);
+    checkInteger(flags, "flags", 0, MOST);
+    const [data, address] = await below.recvfrom(
+      bufsize,
+      flags,
+      this.#patience,
+    );
+    return [data, address as A];
+  }
+
+  /**
+   * Receives into a buffer, and tells from whom.
+   *
+   * @param buffer Where the bytes go.
+   * @param nbytes How many at most; 0, the default, for as many as the buffer holds.
+   * @param flags As for {@linkcode Socket.recv}.
+   * @returns How many came, and the sender's address.
+   * @throws {Error} As {@linkcode Socket.recv}.
+   */
+  async recvfrom_into(
+    buffer: Uint8Array,
+    nbytes: number = 0,
+    flags: number = 0,
+  ): Promise<[bytes: number, address: A]> {
+    const [data, address] = await this.recvfrom(
+      checkInto(buffer, nbytes),
+      flags,
+    );
+    buffer.set(data);
+    return [data.length, address];
+  }
+
+  // Sending
+
+  /**
+   * Sends what fits, send(2).
+   *
+   * @param data The bytes.
+   * @param flags `MSG_DONTWAIT`, `MSG_NOSIGNAL`.
+   * @returns How many were taken; perhaps fewer than there are.
+   * @throws {Error} With `code` `"EAGAIN"` if there is no room and the call may not wait, `"ENOTCONN"`,
+   * `"EDESTADDRREQ"`, `"EPIPE"`, `"ECONNRESET"`, `"EMSGSIZE"`, `"EOPNOTSUPP"` for other flags, `"EBADF"`
+   * if the socket is closed.
+   * @throws {DOMException} Named `"TimeoutError"`, if {@linkcode Socket.settimeout} ran out.
+   * @throws {TypeError} If `data` is not a Uint8Array.
+   */
+  async send(data: Uint8Array, flags: number = 0): Promise<number> {
+    const below = this.#open("send");
+    checkSend(data, flags);
+    return await below.send(data, flags, this.#patience);
+  }
+
+  /**
+   * Sends everything.
+   *
+   * @param data The bytes; they must not change meanwhile.
+   * @param flags As for {@linkcode Socket.send}.
+   * @throws {Error} As {@linkcode Socket.send}. After a timeout it is unknown how much was sent, and the
+   * socket takes no more.
+   */
+  sendall(data: Uint8Array, flags: number = 0): Promise<void> {
+    try {
+      const below = this.#open("sendall");
+      checkSend(data, flags);
+      return below.sendall(data, flags, this.#patience);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Sends a datagram to an address, sendto(2).
+   *
+   * @param data The bytes.
+   * @param address Where to.
+   * @returns How many were sent: all.
+   * @throws {Error} As {@linkcode Socket.send}.
+   * @throws {TypeError | RangeError} If the address does not have the family's shape.
+   */
+  sendto(data: Uint8Array, address: A): Promise<number>;
+  /**
+   * The same with flags, in C's and Python's order.
+   *
+   * @param data The bytes.
+   * @param flags As for {@linkcode Socket.send}.
+   * @param address Where to.
+   * @returns How many were sent: all.
+   */
+  sendto(data: Uint8Array, flags: number, address: A): Promise<number>;
+  async sendto(
+    data: Uint8Array,
+    ...rest: [address: A] | [flags: number, address: A]
+  ): Promise<number> {
+    const below = this.#open("sendto");
+    const [flags, address] = rest.length === 2 ? rest : [0, rest[0]];
+    checkSend(data, flags);
+    checkAddress(this.family, address);
+    return await below.sendto(data, flags, address, this.#patience);
+  }
+
+  // Waiting
+
+  /**
+   * Says how long each call may wait.
+   *
+   * @param ms **Milliseconds**; 0 for not at all (non-blocking), `null` for as long as it takes.
+   * @throws {TypeError | RangeError} If it is negative or no number.
+   */
+  settimeout(ms: number | null): void {
+    if (ms !== null && ms !== 0) checkTimeout(ms ?? NaN);
+    this.#patience = ms;
+  }
+
+  /** How long each call may wait: milliseconds, 0, or `null`. */
+  gettimeout(): number | null {
+    return this.#patience;
+  }
+
+  /**
+   * As `settimeout(null)` or `settimeout(0)`.
+   *
+   * @param flag Whether calls wait.
+   * @throws {TypeError} If it is not a boolean.
+   */
+  setblocking(flag: boolean): void {
+    checkBoolean(flag ?? null, "flag");
+    this.#patience = flag ? null : 0;
+  }
+
+  /** Whether calls wait: everything but `settimeout(0)`. */
+  getblocking(): boolean {
+    return this.#patience !== 0;
+  }
+
+  // Options
+
+  /**
+   * Sets an option, setsockopt(2).
+   *
+   * @param level Such as `SOL_SOCKET`.
+   * @param option Such as `SO_REUSEADDR`.
+   * @param value An integer, a boolean, or the bytes of the structure.
+   * @throws {Error} With `code` `"ENOPROTOOPT"` for an option that the driver cannot set, `"EINVAL"` for a
+   * wrong value, `"EBADF"` if the socket is closed.
+   * @throws {TypeError | RangeError} If an argument is of the wrong type.
+   */
+  setsockopt(level: number, option: number, value: OptionValue): void {
+    const below = this.#open("setsockopt");
+    checkOption(level, option);
+    if (typeof value === "number") {
+      checkInteger(value, "value", -MOST - 1, 2 ** 32 - 1);
+    } else if (typeof value !== "boolean" && !(value instanceof Uint8Array)) {
+      throw notBytes(value, "value");
+    }
+    below.setsockopt(level, option, value);
+  }
+
+  /**
+   * An option's value, getsockopt(2).
+   *
+   * @param level Such as `SOL_SOCKET`.
+   * @param option Such as `SO_TYPE`.
+   * @returns An integer.
+   * @throws {Error} With `code` `"ENOPROTOOPT"` for an option that the driver does not know, `"EBADF"` if
+   * the socket is closed.
+   */
+  getsockopt(level: number, option: number): number;
+  /**
+   * The same as bytes.
+   *
+   * @param level Such as `SOL_SOCKET`.
+   * @param option Such as `SO_LINGER`.
+   * @param buflen How many bytes at most, 1 to 1,024.
+   * @returns The bytes of the structure.
+   */
+  getsockopt(
+    level: number,
+    option: number,
+    buflen: number,
+  ): Uint8Array<ArrayBuffer>;
+  getsockopt(
+    level: number,
+    option: number,
+    buflen?: number,
+  ): number | Uint8Array<ArrayBuffer> {
+    const below = this.#open("getsockopt");
+    checkOption(level, option);
+    if (buflen !== undefined) checkInteger(buflen, "buflen", 1, 1024);
+    return below.getsockopt(level, option, buflen);
+  }
+
+  // Files and descriptors
+
+  /**
+   * Makes a file object of bytes: see {@linkcode BinaryFile}. The socket is closed by its own `close()`
+   * and when the last of its files is closed.
+   *
+   * @param mode `"rb"`, `"wb"` or `"rwb"`.
+   * @param options Buffering.
+   * @throws {TypeError | RangeError} If an argument is wrong.
+   * @throws {Deno.errors.BadResource} With `code` `"EBADF"`, if the socket is closed.
+   */
+  makefile(
+    mode: "rb" | "br" | "wb" | "bw" | "rwb" | "wrb" | "brw" | "bwr",
+    options?: MakefileOptions,
+  ): BinaryFile;
+  /**
+   * Makes a file object of text: see {@linkcode TextFile}.
+   *
+   * @param mode `"r"`, the default, `"w"` or `"rw"`.
+   * @param options Buffering, encoding and line ends.
+   */
+  makefile(
+    mode?: "r" | "w" | "rw" | "wr",
+    options?: MakefileOptions,
+  ): TextFile;
+  makefile(
+    mode: string = "r",
+    options: MakefileOptions = {},
+  ): BinaryFile | TextFile {
+    this.#open("makefile");
+    const below = () => {
+      if (this.#below !== undefined) return this.#below;
+      throw socketError("EBADF", "makefile");
+    };
+    const file = makeFile(
+      {
+        recv: (size) => below().recv(size, 0, this.#patience),
+        send: (data) => below().send(data, 0, this.#patience),
+        sendall: (data) => below().sendall(data, 0, this.#patience),
+        release: () => {
+          this.#files--;
+          this.#closeUnused();
+        },
+      },
+      checkMode(mode),
+      options,
+    );
+    this.#files++;
+    return file;
+  }
+
+  /**
+   * The number of the descriptor.
+   *
+   * @returns The number, on the libc driver.
+   * @throws {Deno.errors.NotSupported} With `code` `"EOPNOTSUPP"`, on Deno's driver.
+   * @throws {Deno.errors.BadResource} With `code` `"EBADF"`, if the socket is closed.
+   */
+  fileno(): number {
+    return this.#open("fileno").fileno();
+  }
+
+  /**
+   * Gives away what is below, without closing it. The socket counts as closed from then on.
+   *
+   * @returns On Deno's driver this package's own connection, listener or datagram socket; on the libc
+   * driver the descriptor's number.
+   * @throws {Error} With `code` `"ENOTCONN"` if there is nothing yet, `"EBADF"` if the socket is closed.
+   */
+  detach(): Detached {
+    const detached = this.#open("detach").detach();
+    this.#below = undefined;
+    this.#isClosed = true;
+    return detached;
+  }
+
+  /** Closes the socket, close(2), when its files are closed too. More than one call does no harm. */
+  close(): void {
+    this.#isClosed = true;
+    this.#closeUnused();
+  }
+
+  #closeUnused(): void {
+    if (!this.#isClosed || this.#files > 0) return;
+    this.#below?.close();
+    this.#below = undefined;
+  }
+
+  /** {@linkcode Socket.close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function checkInto(buffer: Uint8Array, nbytes: number): number {
+  if (!(buffer instanceof Uint8Array)) throw notBytes(buffer, "buffer");
+  checkInteger(nbytes, "nbytes", 0, buffer.length);
+  return nbytes === 0 ? buffer.length : nbytes;
+}
+
+function checkSend(data: Uint8Array, flags: number): void {
+  if (!(data instanceof Uint8Array)) throw notBytes(data, "data");
+  checkInteger(flags, "flags", 0, MOST);
+}
+
+function checkOption(level: number, option: number): void {
+  checkInteger(level, "level", -1, MOST);
+  checkInteger(option, "option", -1, MOST);
+}
+
+// Making sockets
+
+/** Makes a socket of a driver. */
+export function makeSocket<A extends Address>(
+  driver: Driver,
+  family: Family<A>,
+  type: number,
+  proto: number,
+): Socket<A> {
+  checkInteger(family, "family", 0, MOST);
+  checkInteger(type, "type", 0, MOST);
+  checkInteger(proto, "proto", 0, MOST);
+  const plain = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+  const below = driver.socket(family, plain, proto);
+  const socket = new Socket(below, driver.name, family, plain, proto);
+  if (SOCK_NONBLOCK !== 0 && type & SOCK_NONBLOCK) socket.setblocking(false);
+  return socket;
+}
+
+/** Two connected sockets of a driver. */
+export async function makePair<A extends Address>(
+  driver: Driver,
+  family: Family<A>,
+  type: number,
+  proto: number,
+): Promise<[Socket<A>, Socket<A>]> {
+  checkInteger(family, "family", 0, MOST);
+  checkInteger(type, "type", 0, MOST);
+  checkInteger(proto, "proto", 0, MOST);
+  const [a, b] = (await driver.socketpair(family, type, proto)).map((below) =>
+    new Socket(below, driver.name, family, type, proto)
+  );
+  return [a!, b!];
+}
+
+/** How {@linkcode connectAny} connects. */
+export interface CreateConnectionOptions {
+  /** How long each try may take, in milliseconds, and the socket's timeout from then on; `null` by default. */
+  timeout?: number | null;
+  /** Our own address. */
+  source_address?: Address;
+}
+
+/** Connects to the first address of a name that takes the connection. */
+export async function connectAny(
+  driver: Driver,
+  [host, port]: readonly [string, number | string],
+  { timeout = null, source_address }: CreateConnectionOptions,
+): Promise<Socket> {
+  let last: unknown;
+  const infos = await getaddrinfo(host, port, AF_UNSPEC, SOCK_STREAM);
+  for (const [family, type, proto, , address] of infos) {
+    let socket: Socket | undefined;
+    try {
+      socket = makeSocket(driver, family, type, proto);
+      socket.settimeout(timeout);
+      if (source_address !== undefined) socket.bind(source_address);
+      await socket.connect(address);
+      return socket;
+    } catch (error) {
+      last = error;
+      socket?.close();
+    }
+  }
+  throw last;
+}
+
+/** How {@linkcode listenAny} listens. */
+export interface CreateServerOptions {
+  /** `AF_INET`, the default, `AF_INET6` or `AF_UNIX`. */
+  family?: number;
+  /** How many connections wait for their accept. */
+  backlog?: number;
+  /** Whether other sockets may listen on the same port. */
+  reuse_port?: boolean;
+  /** Whether a server of `AF_INET6` takes connections of IPv4 too. */
+  dualstack_ipv6?: boolean;
+}
+
+/** A socket that listens. */
+export function listenAny(
+  driver: Driver,
+  address: Address,
+  { family = AF_INET, backlog, reuse_port, dualstack_ipv6 }:
+    CreateServerOptions,
+): Socket {
+  checkBoolean(reuse_port, "reuse_port");
+  checkBoolean(dualstack_ipv6, "dualstack_ipv6");
+  if (dualstack_ipv6 && family !== AF_INET6) {
+    throw socketError(
+      "EINVAL",
+      "create_server",
+      "dualstack_ipv6 is for AF_INET6",
+    );
+  }
+  const socket = makeSocket(driver, family, SOCK_STREAM, 0);
+  try {
+    if (typeof address !== "string") {
+      socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1);
+      if (reuse_port) socket.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1);
+      if (family === AF_INET6 && dualstack_ipv6 !== undefined) {
+        socket.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, !dualstack_ipv6);
+      }
+    }
+    socket.bind(address);
+    socket.listen(backlog);
+    return socket;
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
+}

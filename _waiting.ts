@@ -1,0 +1,175 @@
+/** Calls that may wait for so long, or not at all: timeouts and the non-blocking mode of the BSD face. */
+
+import { MAX_DELAY, timedOut } from "./_wait.ts";
+import { type Readiness, Watchers } from "./_readiness.ts";
+import {
+  type Address,
+  AF_INET,
+  AF_UNIX,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
+} from "./_constants.ts";
+import { ELSEWHERE } from "./_deno_options.ts";
+import type { Patience } from "./_driver.ts";
+import { socketError } from "./_socket_error.ts";
+
+/** What a call gets whose `settimeout` ran out. */
+export function timeoutError(call: string, ms: number): DOMException {
+  // A DOMException has a number of its own as its code.
+  return Object.defineProperty(timedOut(call, ms), "code", {
+    value: "ETIMEDOUT",
+  });
+}
+
+/** One turn of the event loop, in which what has come to the system comes to us. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
+}
+
+/**
+ * Waits for what is there already: a few microtasks, in which it comes if it was asked for just now, and
+ * else a turn.
+ */
+export async function soon(isDone: () => boolean): Promise<void> {
+  for (let i = 0; i < 4 && !isDone(); i++) await undefined;
+  if (!isDone()) await turn();
+}
+
+/**
+ * Waits until a call would not wait any more.
+ *
+ * @param call Its name, for errors.
+ * @throws {Deno.errors.WouldBlock} With `code` `"EAGAIN"`, if it may not wait and would.
+ * @throws {DOMException} Named `"TimeoutError"`, if the time is over.
+ */
+export async function untilReady(
+  readiness: Readiness,
+  patience: Patience,
+  call: string,
+): Promise<void> {
+  if (readiness.ready) return;
+  let isTold = false;
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const end = readiness.watch(() => {
+    isTold = true;
+    resolve();
+  });
+  if (patience === 0) {
+    await soon(() => isTold);
+    end();
+    if (!isTold) throw socketError("EAGAIN", call);
+    return;
+  }
+  const timer = patience === null || patience === Infinity
+    ? undefined
+    : setTimeout(
+      () => reject(timeoutError(call, patience)),
+      Math.min(patience, MAX_DELAY),
+    );
+  try {
+    await promise;
+  } finally {
+    clearTimeout(timer);
+    end();
+  }
+}
+
+/** Whether a send would wait. */
+export class Gate implements Readiness {
+  readonly #watchers = new Watchers();
+  #isOpen: boolean;
+
+  constructor(isOpen: boolean) {
+    this.#isOpen = isOpen;
+  }
+
+  get ready(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Opens or shuts it. */
+  set(isOpen: boolean): void {
+    this.#isOpen = isOpen;
+    if (isOpen) this.#watchers.notify();
+  }
+
+  watch(onReady: () => void): () => void {
+    this.#watchers.add(onReady);
+    if (this.#isOpen) this.#watchers.notify();
+    return () => this.#watchers.remove(onReady);
+  }
+}
+
+/** What there is to wait for changes in a socket's life: those who watch need not know. */
+export class Switch implements Readiness {
+  #target: Readiness;
+  /** Who watches, and the end of each watch of the target. */
+  readonly #watches = new Map<() => void, () => void>();
+
+  constructor(target: Readiness) {
+    this.#target = target;
+  }
+
+  get ready(): boolean {
+    return this.#target.ready;
+  }
+
+  /** Watches something else from now on. */
+  set(target: Readiness): void {
+    this.#target = target;
+    for (const [onReady, end] of [...this.#watches]) {
+      end();
+      this.#attach(onReady);
+    }
+  }
+
+  watch(onReady: () => void): () => void {
+    // Each watch is one of its own, whoever is told.
+    const told = () => onReady();
+    this.#attach(told);
+    return () => {
+      this.#watches.get(told)?.();
+      this.#watches.delete(told);
+    };
+  }
+
+  #attach(onReady: () => void): void {
+    let isTold = false;
+    const end = this.#target.watch(() => {
+      isTold = true;
+      this.#watches.delete(onReady);
+      onReady();
+    });
+    if (!isTold) this.#watches.set(onReady, end);
+  }
+}
+
+/** Never ready: what there is to wait for has not begun. */
+export const never: Readiness = { ready: false, watch: () => () => {} };
+
+/** What never waits. */
+export const always: Readiness = {
+  ready: true,
+  watch(onReady) {
+    onReady();
+    return () => {};
+  },
+};
+
+/** The address of a socket that has none. */
+export function unnamed(family: number): Address {
+  if (family === AF_UNIX) return "";
+  return family === AF_INET ? ["0.0.0.0", 0] : ["::", 0, 0, 0];
+}
+
+/** Refuses flags that the runtime has no way to pass on. */
+export function checkFlags(flags: number, known: number, call: string): void {
+  const unknown = flags & ~(known | MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (unknown !== 0) {
+    throw socketError(
+      "EOPNOTSUPP",
+      call,
+      `Deno has no such flags (0x${unknown.toString(16)}); ${ELSEWHERE}`,
+    );
+  }
+}

@@ -273,8 +273,11 @@ export class DenoStream implements DriverSocket {
     options: { timeout: number | undefined; signal: AbortSignal },
   ): Promise<TcpConn> {
     const isFour = this.#family === AF_INET;
+    // A name that must not be looked up here is left to the runtime.
     const found = (await resolveHost(hostname, port)).filter((address) =>
-      address === hostname || (ipv4Bytes(address) !== undefined) === isFour
+      address.includes(":")
+        ? !isFour
+        : isFour || ipv4Bytes(address) === undefined
     );
     const [first] = found;
     if (first === undefined) {

@@ -27,6 +27,7 @@ import {
   receiveInto,
   sendMany,
 } from "./_datagrams.ts";
+import { bsdEnds } from "./_bsd.ts";
 import { take, type ways } from "./_framing.ts";
 import { Peer } from "./_peer.ts";
 import { pipes, proxy } from "./_proxy.ts";
@@ -143,6 +144,18 @@ for (const kind of ["tcp", "unix"] as const) {
     0.8,
     ours,
     timed,
+    "writeAll",
+    "writeAll",
+    small,
+  );
+}
+
+for (const kind of ["tcp", "unix"] as const) {
+  await echoes(
+    `bsd ${kind} echo 64 B x 64, recv/sendall by read/writeAll`,
+    0.85,
+    () => ourEnds(kind, small.count),
+    () => bsdEnds(kind, small.count),
     "writeAll",
     "writeAll",
     small,

@@ -98,6 +98,11 @@ export class StreamOptions {
     return { noDelay: this.#noDelay, keepAlive: this.#keepAlive };
   }
 
+  /** What was to be set before bind() was never seen by the kernel: the socket connects without one. */
+  connected(): void {
+    this.#reuseAddress = this.reusePort = false;
+  }
+
   /** Those of a connection that a listener with these has accepted. */
   inherit(): StreamOptions {
     const options = new StreamOptions(this.#family);
@@ -121,7 +126,7 @@ export class StreamOptions {
     }
     if (!this.#isTcp || option === -1) throw unknown(call);
     if (level === C.SOL_SOCKET && option === C.SO_REUSEADDR) {
-      if (state !== "new" || toInt(value) === 0 && state !== "new") {
+      if (state !== "new") {
         throw noOption(call, "Deno can set it before bind() only");
       }
       this.#reuseAddress = toInt(value) !== 0;

@@ -255,6 +255,7 @@ export class DenoStream implements DriverSocket {
       const conn = this.#family === AF_UNIX
         ? await connectUnix({ path: address as string, ...options })
         : await this.#openPort(toEndpoint(this.#family, address), options);
+      this.#options.connected();
       this.#take(conn);
     } catch (error) {
       if (error instanceof DOMException && error.name === "TimeoutError") {

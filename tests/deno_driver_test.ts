@@ -143,7 +143,10 @@ Deno.test("options that the kernel would not see are never reported as set", asy
   server.bind(["127.0.0.1", 0]);
   server.listen();
   using other = socket();
+  other.setsockopt(SOL_SOCKET, bsd.SO_REUSEADDR, 1);
   await other.connect(server.getsockname());
+  // The kernel's socket was made by the connect, and never had it.
+  assertEquals(other.getsockopt(SOL_SOCKET, bsd.SO_REUSEADDR), 0);
   const [accepted] = await server.accept();
   assertEquals(accepted.getsockopt(IPPROTO_TCP, bsd.TCP_NODELAY), 1);
   accepted.close();

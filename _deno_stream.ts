@@ -444,7 +444,7 @@ export class DenoStream implements DriverSocket {
       flags === 0 && patience === null && this.#conn !== undefined &&
       this.#error === undefined
     ) {
-      return this.#conn.writeAll(data).catch(rethrow);
+      return this.#conn.writeAll(data).then(undefined, rethrow);
     }
     return this.#sendAllSlowly(data, flags, patience);
   }

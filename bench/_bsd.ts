@@ -11,6 +11,8 @@ import {
 } from "../socket.ts";
 import type { Conn, Ends } from "./_echo.ts";
 
+const lengthOf = ({ length }: Uint8Array): number | null => length || null;
+
 /** A socket as the echo uses it: `recv` and `sendall`. */
 class End implements Conn {
   readonly #socket: Socket;
@@ -19,9 +21,8 @@ class End implements Conn {
     this.#socket = socket;
   }
 
-  async read(p: Uint8Array): Promise<number | null> {
-    const { length } = await this.#socket.recv(p.length);
-    return length === 0 ? null : length;
+  read(p: Uint8Array): Promise<number | null> {
+    return this.#socket.recv(p.length).then(lengthOf);
   }
 
   write(p: Uint8Array): Promise<number> {

@@ -41,6 +41,7 @@ export class Chunks implements Disposable {
   /** The next chunk, until it is given back; `null` at the end of the stream. */
   async next(): Promise<Uint8Array<ArrayBuffer> | null> {
     const lender = this.#lender;
+    this.#isLent = false;
     // A wait for it to be readable would know nothing of the connection's own timeout.
     if (
       lender !== undefined &&

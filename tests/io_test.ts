@@ -24,6 +24,8 @@ import type { Reader } from "../types.ts";
 import { pattern, readText, rejection, text, turn, utf8 } from "./_bytes.ts";
 import { testEach } from "./_pairs.ts";
 import { runDeno, startDeno } from "./_process.ts";
+import { takeBuffer } from "../_buffers.ts";
+import { Chunks } from "../_chunks.ts";
 
 /** A reader that hands out given pieces. */
 function readerOf(...pieces: Uint8Array[]): Reader {
@@ -575,7 +577,8 @@ const conn = await sockets.connectTcp(listener.addr);
 globalThis.peer = await listener.accept();
 const abort = new AbortController();
 const copying = sockets.copy(conn, conn, { signal: abort.signal });
-setTimeout(() => abort.abort("enough"), 10);
+// Nothing but the copy's wait is under way when it is given up.
+setTimeout(() => abort.abort("enough"), 0);
 console.log(await copying.catch((reason) => reason));
 `,
   );
@@ -585,6 +588,27 @@ console.log(await copying.catch((reason) => reason));
     stderr: "",
   });
 });
+
+testEach(
+  "a copy's own buffer stays its own, also where chunks were lent before",
+  async ({ a, b }) => {
+    const { signal } = new AbortController();
+    using chunks = new Chunks(b, 65536, signal);
+    const take = async (said: string) => {
+      await a.writeAll(utf8(said));
+      const chunk = (await chunks.next())!;
+      assertEquals(text(chunk), said);
+      chunks.reuse(chunk);
+      return chunk.buffer;
+    };
+    await take("lent");
+    // With a timeout nothing is lent: the buffer is the copy's, and nobody else's.
+    b.timeout = 60_000;
+    const own = await take("own");
+    for (let i = 0; i < 100; i++) assert(takeBuffer(4096).buffer !== own);
+    assertEquals(await take("still own"), own);
+  },
+);
 
 testEach("copy() keeps to the connection's own timeout", async ({ a, b }) => {
   const [c, d] = pair();

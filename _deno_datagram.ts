@@ -49,6 +49,7 @@ import {
   always,
   checkFlags,
   never,
+  patiently,
   Switch,
   unnamed,
   untilReady,
@@ -131,23 +132,29 @@ export abstract class DenoDatagrams implements DriverSocket {
     }
     if (this.#isDeaf) return [new Uint8Array(0), unnamed(this.family)];
     const wait = flags & MSG_DONTWAIT ? 0 : patience;
-    if (wait !== null || flags & MSG_PEEK) {
+    if (flags & MSG_PEEK) {
       await untilReady(below[readiness], wait, "recvfrom");
+      const peeked = below[kept];
+      if (peeked !== undefined) {
+        return [peeked.data.slice(0, size), this.#name(peeked)];
+      }
     }
-    const peeked = flags & MSG_PEEK ? below[kept] : undefined;
-    if (peeked !== undefined) {
-      const { data, addr } = peeked;
-      return [data.slice(0, size), toAddress(this.family, addr)];
-    }
-    try {
-      const { data, addr } = await below.receive();
-      return [
-        data.length > size ? data.slice(0, size) : data,
-        toAddress(this.family, addr),
-      ];
-    } catch (error) {
-      throw withCode(error);
-    }
+    const datagram = await patiently(
+      below,
+      below[readiness],
+      wait,
+      "recvfrom",
+      () => below.receive(),
+    );
+    const { data } = datagram;
+    return [
+      data.length > size ? data.slice(0, size) : data,
+      this.#name(datagram),
+    ];
+  }
+
+  #name({ addr }: Datagram<SocketAddr>): Address {
+    return toAddress(this.family, addr);
   }
 
   // Sending

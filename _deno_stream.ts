@@ -43,6 +43,7 @@ import {
   checkFlags,
   Gate,
   never,
+  patiently,
   soon,
   Switch,
   timeoutError,
@@ -193,26 +194,17 @@ export class DenoStream implements DriverSocket {
     if (listener === undefined || !this.#isListening) {
       throw socketError("EINVAL", "accept", "the socket does not listen");
     }
-    await this.#until(listener[readiness], patience, "accept");
-    let conn: StreamConn;
-    try {
-      conn = await listener.accept();
-    } catch (error) {
-      throw withCode(error);
-    }
+    const conn = await patiently(
+      listener,
+      listener[readiness],
+      patience,
+      "accept",
+      () => listener.accept(),
+    );
     return [
       DenoStream.of(this.#family, conn, this.#options.inherit()),
       toAddress(this.#family, conn.remoteAddr),
     ];
-  }
-
-  /** Waits where there is something to wait for beyond the call itself. */
-  async #until(
-    readiness: Readiness,
-    patience: Patience,
-    call: string,
-  ): Promise<void> {
-    if (patience !== null) await untilReady(readiness, patience, call);
   }
 
   // Connecting
@@ -318,7 +310,9 @@ export class DenoStream implements DriverSocket {
     flags: number,
     patience: Patience,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    if (flags === 0 && patience === null && this.#conn !== undefined) {
+    if (
+      flags === 0 && patience === null && size > 0 && this.#conn !== undefined
+    ) {
       return this.#read(this.#conn, size);
     }
     return this.#recvSlowly(size, flags, patience);
@@ -330,14 +324,12 @@ export class DenoStream implements DriverSocket {
     const buffer = takeBuffer(asked);
     const room = buffer.length === asked ? buffer : buffer.subarray(0, asked);
     return conn.read(room).then((n) => {
-      const length = n ?? 0;
-      if (2 * length >= buffer.length) return buffer.subarray(0, length);
-      const data = buffer.slice(0, length);
+      if (n === buffer.length) return buffer;
+      // What else the buffer holds is of other connections.
+      const data = buffer.slice(0, n ?? 0);
       giveBuffer(buffer);
       return data;
-    }, (error) => {
-      throw withCode(error);
-    });
+    }, rethrow);
   }
 
   async #recvSlowly(
@@ -350,8 +342,7 @@ export class DenoStream implements DriverSocket {
     if (size === 0) return new Uint8Array(0);
     const wait = flags & MSG_DONTWAIT ? 0 : patience;
     if (flags & MSG_PEEK) return await this.#peek(conn, size, wait);
-    await this.#until(conn[readiness], wait, "recv");
-    const first = await this.#read(conn, size);
+    const first = await this.#readPatiently(conn, size, wait);
     if (!(flags & MSG_WAITALL) || first.length === size || first.length === 0) {
       return first;
     }
@@ -364,11 +355,26 @@ export class DenoStream implements DriverSocket {
     wait: Patience,
   ): Promise<Uint8Array<ArrayBuffer>> {
     await untilReady(conn[readiness], wait, "recv");
+    // Looked at at once: nobody has taken it yet.
     if (conn[kept].length > 0) {
       return new Uint8Array(conn[kept].subarray(0, size));
     }
     // The end, or an error: a read says which.
-    return await this.#read(conn, size);
+    return await this.#readPatiently(conn, size, wait);
+  }
+
+  #readPatiently(
+    conn: Conn,
+    size: number,
+    wait: Patience,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    return patiently(
+      conn,
+      conn[readiness],
+      wait,
+      "recv",
+      () => this.#read(conn, size),
+    );
   }
 
   /** Reads until all is there, or the stream or the time ends: then what there is. */
@@ -387,8 +393,7 @@ export class DenoStream implements DriverSocket {
         const left = end === Infinity
           ? null
           : Math.max(end - performance.now(), 0);
-        await this.#until(conn[readiness], left, "recv");
-        piece = await this.#read(conn, size - length);
+        piece = await this.#readPatiently(conn, size - length, left);
       } catch {
         // The next call says why. What has come is the caller's.
         break;
@@ -457,19 +462,13 @@ export class DenoStream implements DriverSocket {
     const conn = this.#sendable(flags, "sendall");
     const wait = flags & MSG_DONTWAIT ? 0 : patience;
     if (wait === 0) return void await this.#sendAhead(conn, data, wait);
-    const timeout = wait ?? undefined;
-    // For this call only: the timeout is read when it begins.
-    conn.timeout = timeout;
-    const writing = conn.writeAll(data);
-    conn.timeout = undefined;
-    try {
-      await writing;
-    } catch (error) {
-      if (error instanceof DOMException && error.name === "TimeoutError") {
-        throw timeoutError("sendall", timeout!);
-      }
-      throw withCode(error);
-    }
+    await patiently(
+      conn,
+      this.#gate,
+      wait,
+      "sendall",
+      () => conn.writeAll(data),
+    );
   }
 
   /** The connection, if nothing has gone wrong with what was sent before. */

@@ -1,5 +1,6 @@
 /** Calls that may wait for so long, or not at all: timeouts and the non-blocking mode of the BSD face. */
 
+import { isTimeoutError } from "./errors.ts";
 import { MAX_DELAY, timedOut } from "./_wait.ts";
 import { type Readiness, Watchers } from "./_readiness.ts";
 import {
@@ -11,7 +12,7 @@ import {
 } from "./_constants.ts";
 import { ELSEWHERE } from "./_deno_options.ts";
 import type { Patience } from "./_driver.ts";
-import { socketError } from "./_socket_error.ts";
+import { socketError, withCode } from "./_socket_error.ts";
 
 /** What a call gets whose `settimeout` ran out. */
 export function timeoutError(call: string, ms: number): DOMException {
@@ -71,6 +72,46 @@ export async function untilReady(
   } finally {
     clearTimeout(timer);
     end();
+  }
+}
+
+/** A handle of the rooms below, whose calls look at its timeout when they begin. */
+interface Timed {
+  timeout: number | undefined;
+}
+
+/**
+ * Makes a call that may wait for so long. Calls stand in their order below, each with its own time, so
+ * that one that has waited finds what it was told of.
+ *
+ * @param handle What the call is made on.
+ * @param readiness Whether it would wait.
+ * @param patience How long it may.
+ * @param call Its name, for errors.
+ * @param make Makes it.
+ */
+export async function patiently<T>(
+  handle: Timed,
+  readiness: Readiness,
+  patience: Patience,
+  call: string,
+  make: () => Promise<T>,
+): Promise<T> {
+  if (patience === 0) {
+    await untilReady(readiness, 0, call);
+    // Somebody else was told as well, and was quicker.
+    if (!readiness.ready) throw socketError("EAGAIN", call);
+  }
+  const before = handle.timeout;
+  handle.timeout = patience || undefined;
+  const made = make();
+  handle.timeout = before;
+  try {
+    return await made;
+  } catch (error) {
+    throw patience && isTimeoutError(error)
+      ? timeoutError(call, patience)
+      : withCode(error);
   }
 }
 

@@ -449,6 +449,9 @@ Deno.test("a small recv() costs no large buffer", async () => {
   const data = await conn.recv(1_000_000);
   assertEquals(text(data), "small");
   assertEquals(data.buffer.byteLength, 5);
+  // Nor does it show what others have received.
+  await client.sendall(utf8("x".repeat(600)));
+  assertEquals((await conn.recv(1000)).buffer.byteLength, 600);
   client.close();
   conn.close();
   assertInstanceOf(data, Uint8Array);

@@ -313,8 +313,8 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
       get ready() {
         return isReady();
       },
-      watch: (onReady) => {
-        this.#watchers.add(onReady);
+      watch: (onReady, holds = true) => {
+        this.#watchers.add(onReady, holds);
         if (this.#closed) this.#watchers.notify();
         else this.#pump();
         return () => {
@@ -477,7 +477,7 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
   /** A receive that nobody waits for does not keep the process alive. */
   #updateRef(): void {
     const idle = !this.#straight && this.#receives.head === undefined &&
-      this.#keeper.pending && !this.#watchers.any;
+      this.#keeper.pending && !this.#watchers.hold;
     const wants = this.#wantsRef && !idle;
     if (wants === this.#hasRef) return;
     this.#hasRef = wants;

@@ -142,8 +142,8 @@ export class Listener<
       get ready() {
         return isReady();
       },
-      watch: (onReady) => {
-        this.#watchers.add(onReady);
+      watch: (onReady, holds = true) => {
+        this.#watchers.add(onReady, holds);
         if (isReady()) this.#watchers.notify();
         else this.#pump();
         return () => {
@@ -248,7 +248,7 @@ export class Listener<
 
   /** An accept that nobody waits for does not keep the process alive. */
   #updateRef(): void {
-    const waited = this.#queue.head !== undefined || this.#watchers.any;
+    const waited = this.#queue.head !== undefined || this.#watchers.hold;
     for (const source of this.#sources) {
       const wants = this.#wantsRef && (waited || !source.keeper.pending);
       if (wants === source.hasRef) continue;

@@ -100,9 +100,9 @@ export class ReadSide implements Lender {
     return this.#buffer?.subarray(this.#from, this.#to) ?? NOTHING;
   }
 
-  watch(onReady: () => void): () => void {
+  watch(onReady: () => void, holds = true): () => void {
     const watchers = this.#watchers ??= new Watchers();
-    watchers.add(onReady);
+    watchers.add(onReady, holds);
     if (this.ready) watchers.notify();
     else {
       this.#makeQueue();
@@ -383,7 +383,7 @@ export class ReadSide implements Lender {
     const idle = this.#discarding !== undefined
       ? !this.#held
       : this.#plain === 0 && this.#queue?.head === undefined &&
-        this.#keeper?.pending === true && this.#watchers?.any !== true;
+        this.#keeper?.pending === true && this.#watchers?.hold !== true;
     const wants = this.#wantsRef && !idle;
     if (wants === this.#hasRef) return;
     this.#hasRef = wants;

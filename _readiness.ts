@@ -36,12 +36,13 @@ export interface Readiness {
   /** Whether a call would not wait: something is there, or the end, or an error. */
   readonly ready: boolean;
   /**
-   * Finds out when that is so. Meanwhile the process is kept alive.
+   * Finds out when that is so.
    *
    * @param onReady Called once, then or when the handle is closed; perhaps at once.
+   * @param holds Whether the process is kept alive meanwhile; `true` by default.
    * @returns Ends the watch.
    */
-  watch(onReady: () => void): () => void;
+  watch(onReady: () => void, holds?: boolean): () => void;
 }
 
 /** A handle that tells. */
@@ -51,26 +52,36 @@ export interface Watchable {
 
 /** Those who watch a handle. */
 export class Watchers {
-  readonly #all = new Set<() => void>();
+  /** Everybody, and whether they keep the process alive. */
+  readonly #all = new Map<() => void, boolean>();
+  #holding = 0;
 
   /** Whether anybody watches. */
   get any(): boolean {
     return this.#all.size > 0;
   }
 
-  add(onReady: () => void): void {
-    this.#all.add(onReady);
+  /** Whether anybody watches who keeps the process alive. */
+  get hold(): boolean {
+    return this.#holding > 0;
+  }
+
+  add(onReady: () => void, holds: boolean): void {
+    this.#all.set(onReady, holds);
+    if (holds) this.#holding++;
   }
 
   remove(onReady: () => void): void {
+    if (this.#all.get(onReady)) this.#holding--;
     this.#all.delete(onReady);
   }
 
   /** Tells everybody, whose watches are over by that. */
   notify(): void {
     if (this.#all.size === 0) return;
-    const all = [...this.#all];
+    const all = [...this.#all.keys()];
     this.#all.clear();
+    this.#holding = 0;
     for (const onReady of all) onReady();
   }
 }

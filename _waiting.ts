@@ -134,8 +134,8 @@ export class Gate implements Readiness {
     if (isOpen) this.#watchers.notify();
   }
 
-  watch(onReady: () => void): () => void {
-    this.#watchers.add(onReady);
+  watch(onReady: () => void, holds = true): () => void {
+    this.#watchers.add(onReady, holds);
     if (this.#isOpen) this.#watchers.notify();
     return () => this.#watchers.remove(onReady);
   }
@@ -144,8 +144,11 @@ export class Gate implements Readiness {
 /** What there is to wait for changes in a socket's life: those who watch need not know. */
 export class Switch implements Readiness {
   #target: Readiness;
-  /** Who watches, and the end of each watch of the target. */
-  readonly #watches = new Map<() => void, () => void>();
+  /** Who watches, whether that keeps the process alive, and the end of the watch of the target. */
+  readonly #watches = new Map<
+    () => void,
+    { readonly holds: boolean; readonly end: () => void }
+  >();
 
   constructor(target: Readiness) {
     this.#target = target;
@@ -158,30 +161,30 @@ export class Switch implements Readiness {
   /** Watches something else from now on. */
   set(target: Readiness): void {
     this.#target = target;
-    for (const [onReady, end] of [...this.#watches]) {
+    for (const [onReady, { holds, end }] of [...this.#watches]) {
       end();
-      this.#attach(onReady);
+      this.#attach(onReady, holds);
     }
   }
 
-  watch(onReady: () => void): () => void {
+  watch(onReady: () => void, holds = true): () => void {
     // Each watch is one of its own, whoever is told.
     const told = () => onReady();
-    this.#attach(told);
+    this.#attach(told, holds);
     return () => {
-      this.#watches.get(told)?.();
+      this.#watches.get(told)?.end();
       this.#watches.delete(told);
     };
   }
 
-  #attach(onReady: () => void): void {
+  #attach(onReady: () => void, holds: boolean): void {
     let isTold = false;
     const end = this.#target.watch(() => {
       isTold = true;
       this.#watches.delete(onReady);
       onReady();
-    });
-    if (!isTold) this.#watches.set(onReady, end);
+    }, holds);
+    if (!isTold) this.#watches.set(onReady, { holds, end });
   }
 }
 

@@ -148,7 +148,7 @@ export const POLLOUT: number = 0x004;
 /** One registered socket. */
 class Entry {
   readonly socket: Selectable;
-  events: number;
+  readonly events: number;
   /** The ends of the watches that are under way. */
   readonly ends = new Map<number, () => void>();
 
@@ -241,10 +241,12 @@ export class Poller implements Disposable {
    * it takes.
    * @returns The sockets that are ready, each with what it is ready for; none when the time is over. A
    * socket that was closed is ready for all that it is registered for, until it is taken out.
+   * @throws {Deno.errors.Busy} With `code` `"EBUSY"`, while another poll waits.
    * @throws {TypeError | RangeError} If the time is wrong.
    */
   async poll(ms: number | null = null): Promise<[Selectable, number][]> {
     checkWait(ms);
+    if (this.#wake !== undefined) throw socketError("EBUSY", "poll");
     const { promise, resolve } = Promise.withResolvers<void>();
     // Whoever is registered meanwhile is watched too.
     this.#wake = () => {
@@ -252,7 +254,10 @@ export class Poller implements Disposable {
       if (this.#told.size > 0) resolve();
     };
     this.#wake();
+    // The watches outlast the poll, and so keep nothing alive: this does, as long as somebody waits.
+    const hold = setInterval(() => {}, MAX_DELAY);
     await within(promise, () => this.#told.size > 0, ms);
+    clearInterval(hold);
     this.#wake = undefined;
     const ready = [...this.#told].map(([entry, events]) =>
       [entry.socket, events] as [Selectable, number]
@@ -279,7 +284,7 @@ export class Poller implements Disposable {
     const tell = () => {
       entry.ends.delete(event);
       this.#told.set(entry, (this.#told.get(entry) ?? 0) | event);
-      if (this.#isReturned(entry)) this.#wake?.();
+      this.#wake?.();
     };
     let both;
     try {
@@ -292,12 +297,8 @@ export class Poller implements Disposable {
     const end = (event === POLLIN ? both.reading : both.writing).watch(() => {
       isTold = true;
       tell();
-    });
+    }, false);
     if (!isTold) entry.ends.set(event, end);
-  }
-
-  #isReturned(entry: Entry): boolean {
-    return this.#entries.get(entry.socket) === entry;
   }
 
   /** Takes all sockets out. */

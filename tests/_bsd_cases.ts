@@ -11,6 +11,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { errorCode, isTimeoutError } from "../errors.ts";
 import type * as Bsd from "../socket.ts";
+import { Switch } from "../_waiting.ts";
 import { Poller, POLLIN, POLLOUT, select } from "../select.ts";
 import { pattern, rejection, text, turn, utf8 } from "./_bytes.ts";
 import { canListen, tempPath } from "./_pairs.ts";
@@ -1028,7 +1029,10 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     await b.sendall(utf8("back\n"));
     assertEquals(text(await file.readline()), "back\n");
     assertEquals(text(await lines.readline(2)), "tw");
-    await file.write(utf8("last"));
+    const last = utf8("last");
+    await file.write(last);
+    // It was taken; the caller may use its buffer again.
+    last.fill(0);
     await file.close();
     await file.close();
     assert(file.closed);
@@ -1185,6 +1189,37 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     assertEquals(await select([], [], [], 5), [[], [], []]);
   });
 
+  test("a turn of a Poller costs what is ready, not what is registered", async () => {
+    const pairs = await Promise.all(
+      Array.from({ length: 300 }, () => bsd.socketpair()),
+    );
+    using poller = new Poller();
+    let asked = 0;
+    const { watch } = Switch.prototype;
+    Switch.prototype.watch = function (...args) {
+      asked++;
+      return watch.apply(this, args);
+    };
+    try {
+      for (const [a] of pairs) poller.register(a, POLLIN);
+      await poller.poll(0);
+      assertEquals(asked, 300);
+      for (let i = 0; i < 50; i++) {
+        const [a, b] = pairs[i]!;
+        await b.sendall(utf8("x"));
+        assertEquals(await poller.poll(), [[a, POLLIN]]);
+        await a.recv(1);
+      }
+      assertEquals(asked, 349);
+    } finally {
+      Switch.prototype.watch = watch;
+    }
+    for (const [a, b] of pairs) {
+      a.close();
+      b.close();
+    }
+  });
+
   test("a Poller tells what has happened to whom", async () => {
     const pairs = await Promise.all(
       Array.from({ length: 20 }, () => bsd.socketpair()),
@@ -1223,6 +1258,9 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     await turn();
     poller.register(pairs[1]![0], POLLIN);
     assertEquals(await later, [[pairs[1]![0], POLLIN]]);
+    const first = poller.poll(0);
+    await fails(() => poller.poll(), "EBUSY");
+    await first;
     pairs[2]![0].close();
     assert((await poller.poll()).some(([which]) => which === pairs[2]![0]));
     assertThrows(() => poller.register({} as never), TypeError);

@@ -14,6 +14,7 @@ import type { StreamConn } from "../types.ts";
 import { pattern, rejection, text, turn, utf8 } from "./_bytes.ts";
 import { canListen } from "./_pairs.ts";
 import { runDeno, unstable } from "./_process.ts";
+import { withCode } from "../_socket_error.ts";
 
 const {
   AF_INET,
@@ -441,6 +442,40 @@ for (const one of [server, client, conn, udp, a, b]) one.close();
     stdout: "1\n2\n3\n",
     stderr: "",
   });
+});
+
+Deno.test("select() and Poller keep a program alive while somebody waits, and no longer", async () => {
+  const { code, stdout, stderr } = await runDeno(
+    ["-A"],
+    `
+const { Poller, POLLIN, create_connection, create_server, select } = sockets;
+const server = create_server(["127.0.0.1", 0]);
+const client = await create_connection(server.getsockname());
+const [conn] = await server.accept();
+console.log((await select([server, client], [], [], 20))[0].length);
+const poller = new Poller();
+for (const socket of [server, client]) poller.register(socket, POLLIN);
+console.log((await poller.poll(20)).length);
+// Only this wait keeps the program here, until something comes.
+Deno.unrefTimer(setTimeout(() => conn.sendall(new Uint8Array(1)), 20));
+console.log((await poller.poll()).length);
+`,
+  );
+  assertEquals({ code, stdout, stderr }, {
+    code: 0,
+    stdout: "0\n0\n1\n",
+    stderr: "",
+  });
+});
+
+Deno.test("every error has its code, also where the room below had none", () => {
+  const error = withCode(new Deno.errors.BadResource("Bad resource ID"));
+  assertEquals((error as { code?: unknown }).code, "EBADF");
+  const timeout = withCode(new DOMException("late", "TimeoutError"));
+  assertEquals((timeout as { code?: unknown }).code, "ETIMEDOUT");
+  const known = Object.assign(new Error("known"), { code: "EPIPE" });
+  assertEquals(withCode(known), known);
+  assertEquals(withCode("no error"), "no error");
 });
 
 Deno.test("a small recv() costs no large buffer", async () => {

@@ -39,21 +39,16 @@ import type {
   Patience,
 } from "./_driver.ts";
 import {
+  checkFlags,
   DatagramOptions,
   ELSEWHERE,
   type Membership,
+  noDescriptor,
+  nothingYet,
 } from "./_deno_options.ts";
 import { socketError, withCode } from "./_socket_error.ts";
-import { toAddress, toEndpoint } from "./_sockaddr.ts";
-import {
-  always,
-  checkFlags,
-  never,
-  patiently,
-  Switch,
-  unnamed,
-  untilReady,
-} from "./_waiting.ts";
+import { toAddress, toEndpoint, unnamed } from "./_sockaddr.ts";
+import { always, never, patiently, Switch, untilReady } from "./_waiting.ts";
 
 /** A socket below that shows what it has kept. */
 type Below = DatagramSocket<SocketAddr, unknown> & Watchable & {
@@ -225,19 +220,11 @@ export abstract class DenoDatagrams implements DriverSocket {
     if (this.below !== undefined) {
       return this.below as DatagramSocket<SocketAddr, SocketAddr>;
     }
-    throw socketError(
-      "ENOTCONN",
-      "detach",
-      "there is nothing to give away yet",
-    );
+    throw nothingYet();
   }
 
   fileno(): never {
-    throw socketError(
-      "EOPNOTSUPP",
-      "fileno",
-      `Deno tells no descriptors; ${ELSEWHERE}`,
-    );
+    throw noDescriptor();
   }
 
   // What there is to know

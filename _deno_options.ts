@@ -350,3 +350,29 @@ export class DatagramOptions {
     return fromInt(value, size);
   }
 }
+
+/** Refuses flags that the runtime has no way to pass on. */
+export function checkFlags(flags: number, known: number, call: string): void {
+  const others = flags & ~(known | C.MSG_DONTWAIT | C.MSG_NOSIGNAL);
+  if (others !== 0) {
+    throw socketError(
+      "EOPNOTSUPP",
+      call,
+      `Deno has no such flags (0x${others.toString(16)}); ${ELSEWHERE}`,
+    );
+  }
+}
+
+/** What is said where a descriptor is asked for. */
+export function noDescriptor(): Error {
+  return socketError(
+    "EOPNOTSUPP",
+    "fileno",
+    `Deno tells no descriptors; ${ELSEWHERE}`,
+  );
+}
+
+/** What is said where there is nothing below yet. */
+export function nothingYet(): Error {
+  return socketError("ENOTCONN", "detach", "there is nothing to give away yet");
+}

@@ -37,20 +37,24 @@ import type {
   Patience,
 } from "./_driver.ts";
 import { socketError, withCode } from "./_socket_error.ts";
-import { type Endpoint, toAddress, toEndpoint } from "./_sockaddr.ts";
+import { type Endpoint, toAddress, toEndpoint, unnamed } from "./_sockaddr.ts";
 import {
   always,
-  checkFlags,
   Gate,
   never,
   patiently,
   soon,
   Switch,
   timeoutError,
-  unnamed,
   untilReady,
 } from "./_waiting.ts";
-import { ELSEWHERE, StreamOptions } from "./_deno_options.ts";
+import {
+  checkFlags,
+  ELSEWHERE,
+  noDescriptor,
+  nothingYet,
+  StreamOptions,
+} from "./_deno_options.ts";
 
 /** How many bytes are read at a time, however many are asked for. */
 const CHUNK = 65536;
@@ -537,19 +541,11 @@ export class DenoStream implements DriverSocket {
   detach(): Detached {
     const handle = this.#conn ?? this.#listener;
     if (handle !== undefined) return handle;
-    throw socketError(
-      "ENOTCONN",
-      "detach",
-      "there is nothing to give away yet",
-    );
+    throw nothingYet();
   }
 
   fileno(): number {
-    throw socketError(
-      "EOPNOTSUPP",
-      "fileno",
-      `Deno tells no descriptors; ${ELSEWHERE}`,
-    );
+    throw noDescriptor();
   }
 
   // What there is to know

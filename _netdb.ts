@@ -232,11 +232,8 @@ async function addressesOf(
   flags: number,
 ): Promise<string[]> {
   if (host === null || host === "") {
-    const [six, four] = flags & AI_PASSIVE
-      ? ["::", "0.0.0.0"]
-      : ["::1", "127.0.0.1"];
     // The wildcard of IPv4 comes first, as programs that bind the first one expect it.
-    return flags & AI_PASSIVE ? [four, six] : [six, four];
+    return flags & AI_PASSIVE ? ["0.0.0.0", "::"] : ["::1", "127.0.0.1"];
   }
   if (typeof host !== "string") {
     throw new TypeError(

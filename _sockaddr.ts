@@ -77,3 +77,9 @@ export function toAddress(family: number, addr: SocketAddr): Address {
     ? [address, port, 0, Number(zone)]
     : [hostname, port, 0, 0];
 }
+
+/** The address of a socket that has none. */
+export function unnamed(family: number): Address {
+  if (family === AF_UNIX) return "";
+  return family === AF_INET ? ["0.0.0.0", 0] : ["::", 0, 0, 0];
+}

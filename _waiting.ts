@@ -3,14 +3,6 @@
 import { isTimeoutError } from "./errors.ts";
 import { MAX_DELAY, timedOut } from "./_wait.ts";
 import { type Readiness, Watchers } from "./_readiness.ts";
-import {
-  type Address,
-  AF_INET,
-  AF_UNIX,
-  MSG_DONTWAIT,
-  MSG_NOSIGNAL,
-} from "./_constants.ts";
-import { ELSEWHERE } from "./_deno_options.ts";
 import type { Patience } from "./_driver.ts";
 import { socketError, withCode } from "./_socket_error.ts";
 
@@ -199,21 +191,3 @@ export const always: Readiness = {
     return () => {};
   },
 };
-
-/** The address of a socket that has none. */
-export function unnamed(family: number): Address {
-  if (family === AF_UNIX) return "";
-  return family === AF_INET ? ["0.0.0.0", 0] : ["::", 0, 0, 0];
-}
-
-/** Refuses flags that the runtime has no way to pass on. */
-export function checkFlags(flags: number, known: number, call: string): void {
-  const unknown = flags & ~(known | MSG_DONTWAIT | MSG_NOSIGNAL);
-  if (unknown !== 0) {
-    throw socketError(
-      "EOPNOTSUPP",
-      call,
-      `Deno has no such flags (0x${unknown.toString(16)}); ${ELSEWHERE}`,
-    );
-  }
-}

@@ -103,17 +103,12 @@ export function testEachBackend(
     ) => Promise<UdpSocket>,
     backend: Backend,
   ) => Promise<void>,
-  definition: { sanitizeOps?: boolean } = {},
 ): void {
   for (const backend of backends) {
-    Deno.test({
-      ...definition,
-      name: `udp ${backend}: ${name}`,
-      fn: () =>
-        fn(
-          (options) => bindUdp({ hostname: "127.0.0.1", backend, ...options }),
-          backend,
-        ),
-    });
+    Deno.test(`udp ${backend}: ${name}`, () =>
+      fn(
+        (options) => bindUdp({ hostname: "127.0.0.1", backend, ...options }),
+        backend,
+      ));
   }
 }

@@ -260,6 +260,44 @@ console.log(more <= 2 ? "no leak" : more + " more");
   });
 }
 
+// In processes of their own: a lookup cannot be ended, and would outlast the test.
+for (const backend of backends) {
+  Deno.test(`udp ${backend}: a lookup that is aborted or closed sends and opens nothing`, async () => {
+    const { code, stdout, stderr } = await runDeno(
+      ["--allow-net"],
+      `
+const hostname = "localhost";
+const backend = "${backend}";
+const make = () => sockets.bindUdp({ hostname: "127.0.0.1", backend });
+const to = await make();
+const from = await make();
+const { port } = to.addr;
+const next = async () => new TextDecoder().decode((await to.receive()).data);
+const abort = new AbortController();
+const aborted = from.send(new TextEncoder().encode("no"), { hostname, port }, { signal: abort.signal });
+const unconnected = sockets.connectUdp({ hostname, port, signal: abort.signal, backend });
+abort.abort("enough");
+await aborted.catch(console.log);
+await unconnected.catch(console.log);
+await from.send(new TextEncoder().encode("yes"), { hostname, port });
+console.log(await next());
+const other = await make();
+const closed = other.send(new TextEncoder().encode("no"), { hostname, port });
+other.close();
+await closed.catch((error) => console.log(sockets.errorCode(error)));
+// One more lookup, so that the others have had their time.
+await from.send(new TextEncoder().encode("marker"), { hostname, port });
+console.log(await next());
+`,
+    );
+    assertEquals({ code, stdout, stderr }, {
+      code: 0,
+      stdout: "enough\nenough\nyes\nEINTR\nmarker\n",
+      stderr: "",
+    });
+  });
+}
+
 Deno.test({
   name: "unixgram: a send that waits never keeps a program alive after close()",
   ignore: !unstable || !hasAbstract,

@@ -1,7 +1,8 @@
 /** Buffers of our own that are used again: making one of 64 KiB costs more than the read into it. */
 
-/** How many bytes are held of one size. */
+/** How many bytes are held of one size, and how many buffers. */
 const MAX_HELD = 2 ** 22;
+const MAX_BUFFERS = 1024;
 
 /** Free buffers, by the logarithm of their size, for all handles together. */
 const free: Uint8Array<ArrayBuffer>[][] = [];
@@ -15,7 +16,9 @@ export function takeBuffer(size: number): Uint8Array<ArrayBuffer> {
 /** Gives a buffer back that nothing is being read into. */
 export function giveBuffer(buffer: Uint8Array<ArrayBuffer>): void {
   const held = free[31 - Math.clz32(buffer.length)] ??= [];
-  if (held.length < Math.min(64, Math.floor(MAX_HELD / buffer.length))) {
+  if (
+    held.length < Math.min(MAX_BUFFERS, Math.floor(MAX_HELD / buffer.length))
+  ) {
     held.push(buffer);
   }
 }

@@ -46,7 +46,8 @@ import {
   noDescriptor,
   nothingYet,
 } from "./_deno_options.ts";
-import { socketError, withCode } from "./_socket_error.ts";
+import { socketError } from "./_socket_error.ts";
+import { withCode } from "./_wait.ts";
 import { toAddress, toEndpoint, unnamed } from "./_sockaddr.ts";
 import { always, never, patiently, Switch, untilReady } from "./_waiting.ts";
 

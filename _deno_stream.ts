@@ -1,27 +1,18 @@
 /** Stream sockets of the BSD face over the rooms of this package. */
 
-import type { StreamConn, StreamListener, TcpAddr } from "./types.ts";
-import { closedResource } from "./_wait.ts";
-import { giveBuffer, takeBuffer } from "./_buffers.ts";
+import type { StreamConn } from "./types.ts";
+import { closedResource, withCode } from "./_wait.ts";
 import {
   kept,
   type Readiness,
   readiness,
+  receiving,
   type Watchable,
 } from "./_readiness.ts";
-import { toAddr, wrap } from "./_tcp_conn.ts";
-import { UnixSocketConn } from "./_unix_conn.ts";
-import { openingError, resolveHost } from "./_open.ts";
-import { bindStaying } from "./_socket_file.ts";
-import { Listener } from "./_listener.ts";
-import { listenOnBoth } from "./_dual_stack.ts";
-import { ipv4Bytes, splitZone } from "./_host.ts";
-import { connectTcp, type TcpConn } from "./tcp.ts";
+import type { TcpConn } from "./tcp.ts";
 import { connectUnix } from "./unix.ts";
 import {
   type Address,
-  AF_INET,
-  AF_INET6,
   AF_UNIX,
   MSG_DONTWAIT,
   MSG_EOR,
@@ -36,8 +27,14 @@ import type {
   OptionValue,
   Patience,
 } from "./_driver.ts";
-import { socketError, withCode } from "./_socket_error.ts";
-import { type Endpoint, toAddress, toEndpoint, unnamed } from "./_sockaddr.ts";
+import { socketError } from "./_socket_error.ts";
+import { toAddress, toEndpoint, unnamed } from "./_sockaddr.ts";
+import {
+  bindPath,
+  bindPort,
+  type Bound,
+  connectPort,
+} from "./_deno_opening.ts";
 import {
   always,
   Gate,
@@ -59,16 +56,17 @@ import {
 /** How many bytes are read at a time, however many are asked for. */
 const CHUNK = 65536;
 
-/** A connection that shows what it has kept. */
-type Conn = StreamConn & Watchable & { readonly [kept]: Uint8Array };
+/** A connection that shows what it has kept, and reads into new memory. */
+type Conn = StreamConn & Watchable & {
+  readonly [kept]: Uint8Array;
+  [receiving](size: number): Promise<Uint8Array<ArrayBuffer>>;
+};
 
 /** A TCP or Unix stream socket. */
 export class DenoStream implements DriverSocket {
   readonly #family: number;
   readonly #options: StreamOptions;
-  #listener: StreamListener & Watchable | undefined;
-  /** Makes the listener anew with another backlog, as long as nothing has been accepted. */
-  #relisten: ((backlog: number) => void) | undefined;
+  #bound: Bound | undefined;
   #isListening = false;
   #conn: Conn | undefined;
   #connecting: AbortController | undefined;
@@ -100,80 +98,16 @@ export class DenoStream implements DriverSocket {
   // Listening
 
   bind(address: Address): void {
-    if (this.#listener !== undefined || this.#conn !== undefined) {
+    if (this.#bound !== undefined || this.#conn !== undefined) {
       throw socketError("EINVAL", "bind", "the socket has an address already");
     }
-    if (this.#family === AF_UNIX) this.#bindPath(address as string);
-    else this.#bindPort(toEndpoint(this.#family, address));
-  }
-
-  #bindPort({ hostname, port }: Endpoint): void {
-    const { reusePort, dualStack } = this.#options;
-    const listen = (port: number, backlog?: number): Deno.TcpListener[] => {
-      const one = (hostname: string, port: number) =>
-        Deno.listen({
-          hostname,
-          port,
-          ...(backlog !== undefined && { tcpBacklog: backlog }),
-          ...(reusePort && { reusePort }),
-        });
-      return dualStack && hostname === "::"
-        ? listenOnBoth(port, one)
-        : [one(hostname, port)];
-    };
-    let natives: Deno.TcpListener[];
-    try {
-      natives = listen(port);
-    } catch (error) {
-      const address: TcpAddr = { transport: "tcp", hostname, port };
-      throw withCode(openingError("bind", address, error));
-    }
-    const bound = natives[0]!.addr;
-    const close = () => natives.forEach((native) => native.close());
-    const isSix = bound.hostname.includes(":");
-    if (isSix !== (this.#family === AF_INET6) && !dualStack) {
-      close();
-      throw socketError(
-        "EAFNOSUPPORT",
-        "bind",
-        `${hostname} is of the other family`,
+    this.#bound = this.#family === AF_UNIX
+      ? bindPath(address as string)
+      : bindPort(
+        this.#family,
+        toEndpoint(this.#family, address),
+        this.#options,
       );
-    }
-    const zone = splitZone(hostname)[1];
-    const make = () =>
-      new Listener({
-        natives,
-        addr: toAddr(bound, zone),
-        wrap: (conn: Deno.TcpConn) => wrap(conn, this.#options.settings, zone),
-      });
-    this.#listener = make();
-    this.#relisten = (backlog) => {
-      close();
-      try {
-        natives = listen(bound.port, backlog);
-      } catch (error) {
-        throw withCode(error);
-      }
-      this.#listener = make();
-    };
-  }
-
-  #bindPath(path: string): void {
-    const addr = { transport: "unix", path } as const;
-    try {
-      const native = bindStaying(
-        path,
-        (path) => Deno.listen({ transport: "unix", path }),
-      );
-      this.#listener = new Listener({
-        natives: [native],
-        addr,
-        wrap: (conn: Deno.UnixConn) =>
-          new UnixSocketConn(conn, addr, undefined),
-      });
-    } catch (error) {
-      throw withCode(openingError("bind", addr, error));
-    }
   }
 
   listen(backlog: number): void {
@@ -181,20 +115,22 @@ export class DenoStream implements DriverSocket {
       throw socketError("EINVAL", "listen", "the socket is connected");
     }
     // As the system does it: an address of its choice.
-    if (this.#listener === undefined) {
+    if (this.#bound === undefined) {
       if (this.#family === AF_UNIX) throw socketError("EINVAL", "listen");
       this.bind(["", 0]);
     }
-    // A bound socket listens already, with the runtime's own number.
-    if (backlog !== DEFAULT_BACKLOG) this.#relisten?.(backlog);
-    this.#relisten = undefined;
+    const bound = this.#bound!;
+    // A bound socket listens already, with the runtime's own number; only the first number counts.
+    if (!this.#isListening && backlog !== DEFAULT_BACKLOG) {
+      bound.relisten?.(backlog);
+    }
     this.#isListening = true;
     this.#options.isListening = true;
-    this.#reading.set(this.#listener![readiness]);
+    this.#reading.set(bound.listener[readiness]);
   }
 
   async accept(patience: Patience): Promise<[DriverSocket, Address]> {
-    const listener = this.#listener;
+    const listener = this.#bound?.listener;
     if (listener === undefined || !this.#isListening) {
       throw socketError("EINVAL", "accept", "the socket does not listen");
     }
@@ -218,7 +154,7 @@ export class DenoStream implements DriverSocket {
     if (this.#connecting !== undefined) {
       throw socketError("EALREADY", "connect");
     }
-    if (this.#listener !== undefined) {
+    if (this.#bound !== undefined) {
       throw socketError(
         "EOPNOTSUPP",
         "connect",
@@ -250,7 +186,11 @@ export class DenoStream implements DriverSocket {
     try {
       const conn = this.#family === AF_UNIX
         ? await connectUnix({ path: address as string, ...options })
-        : await this.#openPort(toEndpoint(this.#family, address), options);
+        : await connectPort(
+          this.#family,
+          toEndpoint(this.#family, address),
+          { ...this.#options.settings, ...options },
+        );
       this.#options.connected();
       this.#take(conn);
     } catch (error) {
@@ -263,42 +203,6 @@ export class DenoStream implements DriverSocket {
       // What went wrong is the next call's.
       if (this.#conn === undefined) this.#reading.set(always);
     }
-  }
-
-  async #openPort(
-    { hostname, port }: Endpoint,
-    options: { timeout: number | undefined; signal: AbortSignal },
-  ): Promise<TcpConn> {
-    const isFour = this.#family === AF_INET;
-    // A name that must not be looked up here is left to the runtime.
-    const found = (await resolveHost(hostname, port)).filter((address) =>
-      address.includes(":")
-        ? !isFour
-        : isFour || ipv4Bytes(address) === undefined
-    );
-    const [first] = found;
-    if (first === undefined) {
-      throw socketError(
-        "EAFNOSUPPORT",
-        "connect",
-        `${hostname} has no address of this family`,
-      );
-    }
-    const conn = await connectTcp({
-      hostname: first,
-      port,
-      ...this.#options.settings,
-      ...options,
-    });
-    if (conn.remoteAddr.hostname.includes(":") === isFour) {
-      conn.close();
-      throw socketError(
-        "EAFNOSUPPORT",
-        "connect",
-        `${hostname} is of the other family`,
-      );
-    }
-    return conn;
   }
 
   /** The connection, or the error that says that there is none. */
@@ -317,23 +221,9 @@ export class DenoStream implements DriverSocket {
     if (
       flags === 0 && patience === null && size > 0 && this.#conn !== undefined
     ) {
-      return this.#read(this.#conn, size);
+      return this.#conn[receiving](Math.min(size, CHUNK));
     }
     return this.#recvSlowly(size, flags, patience);
-  }
-
-  /** Reads into a buffer that is used again, and gives a copy of what came, or the buffer if it is full. */
-  #read(conn: Conn, size: number): Promise<Uint8Array<ArrayBuffer>> {
-    const asked = Math.min(size, CHUNK);
-    const buffer = takeBuffer(asked);
-    const room = buffer.length === asked ? buffer : buffer.subarray(0, asked);
-    return conn.read(room).then((n) => {
-      if (n === buffer.length) return buffer;
-      // What else the buffer holds is of other connections.
-      const data = buffer.slice(0, n ?? 0);
-      giveBuffer(buffer);
-      return data;
-    }, rethrow);
   }
 
   async #recvSlowly(
@@ -377,7 +267,7 @@ export class DenoStream implements DriverSocket {
       conn[readiness],
       wait,
       "recv",
-      () => this.#read(conn, size),
+      () => conn[receiving](Math.min(size, CHUNK)),
     );
   }
 
@@ -453,7 +343,7 @@ export class DenoStream implements DriverSocket {
       flags === 0 && patience === null && this.#conn !== undefined &&
       this.#error === undefined
     ) {
-      return this.#conn.writeAll(data).then(undefined, rethrow);
+      return this.#conn.writeAll(data);
     }
     return this.#sendAllSlowly(data, flags, patience);
   }
@@ -533,13 +423,13 @@ export class DenoStream implements DriverSocket {
   close(): void {
     this.#connecting?.abort(closedResource("Socket"));
     this.#conn?.close();
-    this.#listener?.close();
+    this.#bound?.listener.close();
     this.#gate.set(true);
     this.#reading.set(always);
   }
 
   detach(): Detached {
-    const handle = this.#conn ?? this.#listener;
+    const handle = this.#conn ?? this.#bound?.listener;
     if (handle !== undefined) return handle;
     throw nothingYet();
   }
@@ -551,7 +441,7 @@ export class DenoStream implements DriverSocket {
   // What there is to know
 
   getsockname(): Address {
-    const addr = this.#conn?.localAddr ?? this.#listener?.addr;
+    const addr = this.#conn?.localAddr ?? this.#bound?.listener.addr;
     if (addr !== undefined) return toAddress(this.#family, addr);
     return unnamed(this.#family);
   }
@@ -561,7 +451,7 @@ export class DenoStream implements DriverSocket {
   }
 
   setsockopt(level: number, option: number, value: OptionValue): void {
-    const state = this.#listener !== undefined
+    const state = this.#bound !== undefined
       ? "bound"
       : this.#conn !== undefined
       ? "connected"
@@ -584,7 +474,7 @@ export class DenoStream implements DriverSocket {
     return this.#options.get(level, option, size, () => {
       this.#error = undefined;
       return error;
-    }, this.#listener !== undefined);
+    }, this.#bound !== undefined);
   }
 
   get reading(): Readiness {
@@ -598,7 +488,3 @@ export class DenoStream implements DriverSocket {
 
 /** The backlog that the runtime listens with. */
 const DEFAULT_BACKLOG = 511;
-
-function rethrow(error: unknown): never {
-  throw withCode(error);
-}

@@ -7,24 +7,9 @@ import {
   checkTimeout,
   notBytes,
 } from "./_check.ts";
-import {
-  type Address,
-  AF_INET,
-  AF_INET6,
-  AF_UNSPEC,
-  type Family,
-  IPPROTO_IPV6,
-  IPV6_V6ONLY,
-  SO_REUSEADDR,
-  SO_REUSEPORT,
-  SOCK_CLOEXEC,
-  SOCK_NONBLOCK,
-  SOCK_STREAM,
-  SOL_SOCKET,
-} from "./_constants.ts";
+import type { Address, Family } from "./_constants.ts";
 import type {
   Detached,
-  Driver,
   DriverSocket,
   OptionValue,
   Patience,
@@ -36,7 +21,6 @@ import {
   type MakefileOptions,
   type TextFile,
 } from "./_makefile.ts";
-import { getaddrinfo } from "./_netdb.ts";
 import type { Readiness } from "./_readiness.ts";
 import { checkAddress } from "./_sockaddr.ts";
 import { socketError } from "./_socket_error.ts";
@@ -580,117 +564,4 @@ function checkSend(data: Uint8Array, flags: number): void {
 function checkOption(level: number, option: number): void {
   checkInteger(level, "level", -1, MOST);
   checkInteger(option, "option", -1, MOST);
-}
-
-// Making sockets
-
-/** Makes a socket of a driver. */
-export function makeSocket<A extends Address>(
-  driver: Driver,
-  family: Family<A>,
-  type: number,
-  proto: number,
-): Socket<A> {
-  checkInteger(family, "family", 0, MOST);
-  checkInteger(type, "type", 0, MOST);
-  checkInteger(proto, "proto", 0, MOST);
-  const plain = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
-  const below = driver.socket(family, plain, proto);
-  const socket = new Socket(below, driver.name, family, plain, proto);
-  if (SOCK_NONBLOCK !== 0 && type & SOCK_NONBLOCK) socket.setblocking(false);
-  return socket;
-}
-
-/** Two connected sockets of a driver. */
-export async function makePair<A extends Address>(
-  driver: Driver,
-  family: Family<A>,
-  type: number,
-  proto: number,
-): Promise<[Socket<A>, Socket<A>]> {
-  checkInteger(family, "family", 0, MOST);
-  checkInteger(type, "type", 0, MOST);
-  checkInteger(proto, "proto", 0, MOST);
-  const [a, b] = (await driver.socketpair(family, type, proto)).map((below) =>
-    new Socket(below, driver.name, family, type, proto)
-  );
-  return [a!, b!];
-}
-
-/** How {@linkcode connectAny} connects. */
-export interface CreateConnectionOptions {
-  /** How long each try may take, in milliseconds, and the socket's timeout from then on; `null` by default. */
-  timeout?: number | null;
-  /** Our own address. */
-  source_address?: Address;
-}
-
-/** Connects to the first address of a name that takes the connection. */
-export async function connectAny(
-  driver: Driver,
-  [host, port]: readonly [string, number | string],
-  { timeout = null, source_address }: CreateConnectionOptions,
-): Promise<Socket> {
-  let last: unknown;
-  const infos = await getaddrinfo(host, port, AF_UNSPEC, SOCK_STREAM);
-  for (const [family, type, proto, , address] of infos) {
-    let socket: Socket | undefined;
-    try {
-      socket = makeSocket(driver, family, type, proto);
-      socket.settimeout(timeout);
-      if (source_address !== undefined) socket.bind(source_address);
-      await socket.connect(address);
-      return socket;
-    } catch (error) {
-      last = error;
-      socket?.close();
-    }
-  }
-  throw last;
-}
-
-/** How {@linkcode listenAny} listens. */
-export interface CreateServerOptions {
-  /** `AF_INET`, the default, `AF_INET6` or `AF_UNIX`. */
-  family?: number;
-  /** How many connections wait for their accept. */
-  backlog?: number;
-  /** Whether other sockets may listen on the same port. */
-  reuse_port?: boolean;
-  /** Whether a server of `AF_INET6` takes connections of IPv4 too. */
-  dualstack_ipv6?: boolean;
-}
-
-/** A socket that listens. */
-export function listenAny(
-  driver: Driver,
-  address: Address,
-  { family = AF_INET, backlog, reuse_port, dualstack_ipv6 }:
-    CreateServerOptions,
-): Socket {
-  checkBoolean(reuse_port, "reuse_port");
-  checkBoolean(dualstack_ipv6, "dualstack_ipv6");
-  if (dualstack_ipv6 && family !== AF_INET6) {
-    throw socketError(
-      "EINVAL",
-      "create_server",
-      "dualstack_ipv6 is for AF_INET6",
-    );
-  }
-  const socket = makeSocket(driver, family, SOCK_STREAM, 0);
-  try {
-    if (typeof address !== "string") {
-      socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1);
-      if (reuse_port) socket.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1);
-      if (family === AF_INET6 && dualstack_ipv6 !== undefined) {
-        socket.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, !dualstack_ipv6);
-      }
-    }
-    socket.bind(address);
-    socket.listen(backlog);
-    return socket;
-  } catch (error) {
-    socket.close();
-    throw error;
-  }
 }

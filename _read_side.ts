@@ -14,6 +14,7 @@ import {
   Keeper,
   type Shared,
   WaitQueue,
+  withCode,
 } from "./_wait.ts";
 
 /** What is needed below. */
@@ -156,6 +157,29 @@ export class ReadSide implements Lender {
     return this.#native.read(p).then(this.#onRead, this.#onReadError);
   }
 
+  /**
+   * Reads into memory that is the caller's: it is as large as what came, and nothing is in it but that.
+   *
+   * @param size How many bytes at most.
+   * @returns What came; empty at the end.
+   */
+  receive(size: number): Promise<Uint8Array<ArrayBuffer>> {
+    const buffer = takeBuffer(size);
+    const room = buffer.length === size ? buffer : buffer.subarray(0, size);
+    // Copying costs less than handing a new buffer to the system for each read.
+    const cut = (n: number | null): Uint8Array<ArrayBuffer> => {
+      const data = buffer.slice(0, n ?? 0);
+      giveBuffer(buffer);
+      return data;
+    };
+    if (this.#slow) return this.#readSlow(room, undefined).then(cut);
+    this.#plain++;
+    return this.#native.read(room).then(
+      (n) => cut(this.#onRead(n)),
+      this.#onReadError,
+    );
+  }
+
   #onRead = (n: number | null): number | null => {
     if (--this.#plain === 0 && this.#slow) this.#updateRef();
     if (n !== null) this.bytes += n;
@@ -177,8 +201,9 @@ export class ReadSide implements Lender {
 
   /** Keeps the first fatal error and returns what the caller gets. */
   #latch(error: unknown): unknown {
-    if (isClosedError(error) || error instanceof TypeError) return error;
-    this.#shared.failure ??= error;
+    const known = withCode(error);
+    if (isClosedError(known) || known instanceof TypeError) return known;
+    this.#shared.failure ??= known;
     return this.#fail();
   }
 

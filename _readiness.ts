@@ -9,6 +9,9 @@ export const kept: unique symbol = Symbol("kept");
 /** Where a stream lends out what it has kept, so that it need not be copied. */
 export const lending: unique symbol = Symbol("lending");
 
+/** Where a stream reads into memory that is the caller's from then on. */
+export const receiving: unique symbol = Symbol("receiving");
+
 /** Lends out what has come. */
 export interface Lender extends Readiness {
   /**

@@ -1,7 +1,7 @@
 /** Errors of the BSD face: each has the code that the system's call would give. */
 
 import { classOfCode } from "./_errno_table.ts";
-import { errorCode, strerror } from "./errors.ts";
+import { strerror } from "./errors.ts";
 
 /**
  * An error as a system call gives it.
@@ -17,15 +17,4 @@ export function socketError(code: string, call: string, hint = ""): Error {
     new Class(`${call}: ${strerror(code)} (${code})${more}`),
     { code },
   );
-}
-
-/** An error of the rooms below with the code that the face promises. */
-export function withCode(error: unknown): unknown {
-  if (!(error instanceof Error)) return error;
-  const code = errorCode(error);
-  if (code === undefined || (error as { code?: unknown }).code === code) {
-    return error;
-  }
-  // A DOMException has a number of its own there, which cannot be assigned to.
-  return Object.defineProperty(error, "code", { value: code });
 }

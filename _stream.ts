@@ -16,6 +16,7 @@ import {
   lending,
   type Readiness,
   readiness,
+  receiving,
 } from "./_readiness.ts";
 import { type NativeReader, ReadSide } from "./_read_side.ts";
 import { type NativeWriter, WriteSide } from "./_write_side.ts";
@@ -99,6 +100,10 @@ export abstract class Stream<N extends NativeStream, A extends SocketAddr>
 
   read(p: Uint8Array, options?: WaitOptions): Promise<number | null> {
     return this.#in.read(p, options);
+  }
+
+  [receiving](size: number): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#in.receive(size);
   }
 
   write(p: Uint8Array, options?: WaitOptions): Promise<number> {

@@ -6,6 +6,8 @@
  * {@linkcode Keeper} holds the one operation that is under way, and its result until somebody wants it.
  */
 
+import { errorCode } from "./errors.ts";
+
 /** The longest delay that `setTimeout` takes; beyond it, it fires at once. */
 export const MAX_DELAY = 2 ** 31 - 1;
 
@@ -21,6 +23,17 @@ export function interrupted(what: string): Error {
 export function closedResource(what: string): Error {
   const error = new Deno.errors.BadResource(`${what} is closed`);
   return Object.assign(error, { code: "EBADF" });
+}
+
+/** An error of the runtime, with its code where the runtime leaves it out. */
+export function withCode(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const code = errorCode(error);
+  if (code === undefined || (error as { code?: unknown }).code === code) {
+    return error;
+  }
+  // A DOMException has a number of its own there, which cannot be assigned to.
+  return Object.defineProperty(error, "code", { value: code });
 }
 
 /** What a wait ends with whose timeout ran out. */

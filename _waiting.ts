@@ -1,10 +1,10 @@
 /** Calls that may wait for so long, or not at all: timeouts and the non-blocking mode of the BSD face. */
 
 import { isTimeoutError } from "./errors.ts";
-import { MAX_DELAY, timedOut } from "./_wait.ts";
+import { MAX_DELAY, timedOut, withCode } from "./_wait.ts";
 import { type Readiness, Watchers } from "./_readiness.ts";
 import type { Patience } from "./_driver.ts";
-import { socketError, withCode } from "./_socket_error.ts";
+import { socketError } from "./_socket_error.ts";
 
 /** What a call gets whose `settimeout` ran out. */
 export function timeoutError(call: string, ms: number): DOMException {

@@ -12,6 +12,7 @@ import {
   type Shared,
   type Waiter,
   WaitQueue,
+  withCode,
 } from "./_wait.ts";
 
 /** What is needed below. */
@@ -319,13 +320,14 @@ export class WriteSide {
 
   /** Keeps the first fatal error and returns what the caller gets. */
   #latch(error: unknown): unknown {
+    const known = withCode(error);
     if (
-      isClosedError(error) || error instanceof TypeError ||
-      error === this.#broken
-    ) return error;
+      isClosedError(known) || known instanceof TypeError ||
+      known === this.#broken
+    ) return known;
     // EPIPE can come of our own closeWrite() and says nothing of what can be read.
-    if (errorCode(error) !== "EPIPE") this.#shared.failure ??= error;
-    return this.#shared.failure ?? error;
+    if (errorCode(known) !== "EPIPE") this.#shared.failure ??= known;
+    return this.#shared.failure ?? known;
   }
 
   /** Whoever waits is told that the handle is closed; so is whoever comes. */

@@ -53,6 +53,7 @@ import {
 } from "./_constants.ts";
 import { denoDriver } from "./_deno_driver.ts";
 import type { Detached, OptionValue } from "./_driver.ts";
+import { Socket } from "./_face.ts";
 import {
   connectAny,
   type CreateConnectionOptions,
@@ -60,8 +61,7 @@ import {
   listenAny,
   makePair,
   makeSocket,
-  Socket,
-} from "./_face.ts";
+} from "./_making.ts";
 import type {
   BinaryFile,
   MakefileOptions,

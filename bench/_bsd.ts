@@ -1,4 +1,4 @@
-/** Ends of connections by the BSD face, for the same echo as the others. */
+/** The same echo by the BSD face, as a program that uses it would have it. */
 
 import {
   AF_INET,
@@ -9,45 +9,18 @@ import {
   socket,
   TCP_NODELAY,
 } from "../socket.ts";
-import type { Conn, Ends } from "./_echo.ts";
-
-const lengthOf = ({ length }: Uint8Array): number | null => length || null;
-
-/** A socket as the echo uses it: `recv` and `sendall`. */
-class End implements Conn {
-  readonly #socket: Socket;
-
-  constructor(socket: Socket) {
-    this.#socket = socket;
-  }
-
-  read(p: Uint8Array): Promise<number | null> {
-    return this.#socket.recv(p.length).then(lengthOf);
-  }
-
-  write(p: Uint8Array): Promise<number> {
-    return this.#socket.send(p);
-  }
-
-  writeAll(p: Uint8Array): Promise<void> {
-    return this.#socket.sendall(p);
-  }
-
-  close(): void {
-    this.#socket.close();
-  }
-}
+import { exchange } from "./_echo.ts";
 
 /** Connected sockets, client and server in turns. */
 export async function bsdEnds(
   kind: "tcp" | "unix",
   count: number,
-): Promise<Ends> {
+): Promise<Socket[]> {
   const family: Family = kind === "tcp" ? AF_INET : AF_UNIX;
   using server = socket(family);
   server.bind(kind === "tcp" ? ["127.0.0.1", 0] : `\0${crypto.randomUUID()}`);
   server.listen(511);
-  const ends: Ends = [];
+  const ends: Socket[] = [];
   for (let i = 0; i < count; i++) {
     const client = socket(family);
     const [[conn]] = await Promise.all([
@@ -56,8 +29,52 @@ export async function bsdEnds(
     ]);
     for (const end of [client, conn]) {
       if (kind === "tcp") end.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1);
-      ends.push(new End(end));
+      ends.push(end);
     }
   }
   return ends;
+}
+
+async function client(
+  socket: Socket,
+  size: number,
+  rounds: number,
+): Promise<void> {
+  const message = new Uint8Array(size);
+  for (let i = 0; i < rounds; i++) {
+    const sending = socket.sendall(message);
+    for (let got = 0; got < size;) {
+      const { length } = await socket.recv(size - got);
+      if (length === 0) throw new Error("ended early");
+      got += length;
+    }
+    await sending;
+  }
+}
+
+async function server(
+  socket: Socket,
+  size: number,
+  total: number,
+): Promise<void> {
+  for (let got = 0; got < total;) {
+    const data = await socket.recv(size);
+    if (data.length === 0) throw new Error("ended early");
+    got += data.length;
+    await socket.sendall(data);
+  }
+}
+
+/** Runs an echo over all sockets at once; the result is round trips a second. */
+export function bsdEcho(
+  ends: readonly Socket[],
+  size: number,
+  rounds: number,
+): Promise<number> {
+  return exchange(
+    ends,
+    rounds,
+    (socket) => client(socket, size, rounds),
+    (socket) => server(socket, size, size * rounds),
+  );
 }

@@ -132,20 +132,39 @@ async function server(
   }
 }
 
+/**
+ * Runs clients and servers of an echo, all at once.
+ *
+ * @param ends Connected ends, client and server in turns.
+ * @param rounds Round trips of each connection.
+ * @param client What a client does.
+ * @param server What a server does.
+ * @returns Round trips a second.
+ */
+export async function exchange<T>(
+  ends: readonly T[],
+  rounds: number,
+  client: (end: T) => Promise<void>,
+  server: (end: T) => Promise<void>,
+): Promise<number> {
+  const start = performance.now();
+  await Promise.all(
+    ends.map((end, i) => i % 2 ? server(end) : client(end)),
+  );
+  return rounds * ends.length / 2 / (performance.now() - start) * 1000;
+}
+
 /** Runs an echo over all connections at once; the result is round trips a second. */
-export async function echo(
+export function echo(
   ends: Ends,
   size: number,
   rounds: number,
   send: Send,
 ): Promise<number> {
-  const start = performance.now();
-  await Promise.all(
-    ends.map((conn, i) =>
-      i % 2
-        ? server(conn, size, size * rounds, send)
-        : client(conn, size, rounds, send)
-    ),
+  return exchange(
+    ends,
+    rounds,
+    (conn) => client(conn, size, rounds, send),
+    (conn) => server(conn, size, size * rounds, send),
   );
-  return rounds * ends.length / 2 / (performance.now() - start) * 1000;
 }

@@ -27,7 +27,7 @@ import {
   receiveInto,
   sendMany,
 } from "./_datagrams.ts";
-import { bsdEnds } from "./_bsd.ts";
+import { bsdEcho, bsdEnds } from "./_bsd.ts";
 import { take, type ways } from "./_framing.ts";
 import { Peer } from "./_peer.ts";
 import { pipes, proxy } from "./_proxy.ts";
@@ -151,15 +151,18 @@ for (const kind of ["tcp", "unix"] as const) {
 }
 
 for (const kind of ["tcp", "unix"] as const) {
-  await echoes(
-    `bsd ${kind} echo 64 B x 64, recv/sendall by read/writeAll`,
+  const name = `bsd ${kind} echo 64 B x 64, recv/sendall by read/writeAll`;
+  if (!name.includes(only)) continue;
+  const { size, count, rounds } = small;
+  const [core, face] = [await ourEnds(kind, count), await bsdEnds(kind, count)];
+  await compare(
+    name,
     0.85,
-    () => ourEnds(kind, small.count),
-    () => bsdEnds(kind, small.count),
-    "writeAll",
-    "writeAll",
-    small,
+    "round trips/s",
+    () => echo(core, size, rounds, sends.writeAll),
+    () => bsdEcho(face, size, rounds),
   );
+  for (const end of [...core, ...face]) end.close();
 }
 
 await echoes(

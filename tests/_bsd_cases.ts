@@ -11,7 +11,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { errorCode, isTimeoutError } from "../errors.ts";
 import type * as Bsd from "../socket.ts";
-import { Switch } from "../_waiting.ts";
+import { sidesOf } from "../_face.ts";
 import { Poller, POLLIN, POLLOUT, select } from "../select.ts";
 import { pattern, rejection, text, turn, utf8 } from "./_bytes.ts";
 import { canListen, tempPath } from "./_pairs.ts";
@@ -1195,8 +1195,9 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     );
     using poller = new Poller();
     let asked = 0;
-    const { watch } = Switch.prototype;
-    Switch.prototype.watch = function (...args) {
+    const sides = Object.getPrototypeOf(sidesOf(pairs[0]![0])!.reading);
+    const { watch } = sides;
+    sides.watch = function (...args: unknown[]) {
       asked++;
       return watch.apply(this, args);
     };
@@ -1212,7 +1213,7 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
       }
       assertEquals(asked, 349);
     } finally {
-      Switch.prototype.watch = watch;
+      sides.watch = watch;
     }
     for (const [a, b] of pairs) {
       a.close();

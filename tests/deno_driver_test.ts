@@ -14,7 +14,7 @@ import type { StreamConn } from "../types.ts";
 import { pattern, rejection, text, turn, utf8 } from "./_bytes.ts";
 import { canListen } from "./_pairs.ts";
 import { runDeno, unstable } from "./_process.ts";
-import { withCode } from "../_socket_error.ts";
+import { withCode } from "../_wait.ts";
 
 const {
   AF_INET,

@@ -1,0 +1,128 @@
+/** What `bind`, `listen` and `connect` of the BSD face's stream sockets ask the runtime for. */
+
+import type { StreamListener, TcpAddr } from "./types.ts";
+import type { Watchable } from "./_readiness.ts";
+import { toAddr, wrap } from "./_tcp_conn.ts";
+import { UnixSocketConn } from "./_unix_conn.ts";
+import { openingError, resolveHost } from "./_open.ts";
+import { bindStaying } from "./_socket_file.ts";
+import { Listener } from "./_listener.ts";
+import { listenOnBoth } from "./_dual_stack.ts";
+import { ipv4Bytes, splitZone } from "./_host.ts";
+import { connectTcp, type ConnectTcpOptions, type TcpConn } from "./tcp.ts";
+import { AF_INET, AF_INET6 } from "./_constants.ts";
+import { socketError } from "./_socket_error.ts";
+import { withCode } from "./_wait.ts";
+import type { Endpoint } from "./_sockaddr.ts";
+import type { StreamOptions } from "./_deno_options.ts";
+
+/** A socket with an address: the runtime lets it listen at once. */
+export interface Bound {
+  listener: StreamListener & Watchable;
+  /** Makes the listener anew with another backlog. Paths have the runtime's own. */
+  readonly relisten?: (backlog: number) => void;
+}
+
+/** Binds a port of one family. */
+export function bindPort(
+  family: number,
+  { hostname, port }: Endpoint,
+  options: StreamOptions,
+): Bound {
+  const { reusePort, dualStack } = options;
+  const listen = (port: number, backlog?: number): Deno.TcpListener[] => {
+    const one = (hostname: string, port: number) =>
+      Deno.listen({
+        hostname,
+        port,
+        ...(backlog !== undefined && { tcpBacklog: backlog }),
+        ...(reusePort && { reusePort }),
+      });
+    return dualStack && hostname === "::"
+      ? listenOnBoth(port, one)
+      : [one(hostname, port)];
+  };
+  let natives: Deno.TcpListener[];
+  try {
+    natives = listen(port);
+  } catch (error) {
+    const address: TcpAddr = { transport: "tcp", hostname, port };
+    throw withCode(openingError("bind", address, error));
+  }
+  const close = () => natives.forEach((native) => native.close());
+  const bound = natives[0]!.addr;
+  const isSix = bound.hostname.includes(":");
+  if (isSix !== (family === AF_INET6) && !dualStack) {
+    close();
+    throw otherFamily("bind", hostname);
+  }
+  const zone = splitZone(hostname)[1];
+  const make = () =>
+    new Listener({
+      natives,
+      addr: toAddr(bound, zone),
+      wrap: (conn: Deno.TcpConn) => wrap(conn, options.settings, zone),
+    });
+  const result = {
+    listener: make(),
+    relisten(backlog: number) {
+      close();
+      try {
+        natives = listen(bound.port, backlog);
+      } catch (error) {
+        throw withCode(error);
+      }
+      result.listener = make();
+    },
+  };
+  return result;
+}
+
+/** Binds a path, which stays. */
+export function bindPath(path: string): Bound {
+  const addr = { transport: "unix", path } as const;
+  try {
+    const native = bindStaying(
+      path,
+      (path) => Deno.listen({ transport: "unix", path }),
+    );
+    return {
+      listener: new Listener({
+        natives: [native],
+        addr,
+        wrap: (conn: Deno.UnixConn) =>
+          new UnixSocketConn(conn, addr, undefined),
+      }),
+    };
+  } catch (error) {
+    throw withCode(openingError("bind", addr, error));
+  }
+}
+
+/** Connects to a port at the first address of a host that is of the family. */
+export async function connectPort(
+  family: number,
+  { hostname, port }: Endpoint,
+  options: Omit<ConnectTcpOptions, "hostname" | "port">,
+): Promise<TcpConn> {
+  const isFour = family === AF_INET;
+  // A name that must not be looked up here is left to the runtime.
+  const first = (await resolveHost(hostname, port)).find((address) =>
+    address.includes(":") ? !isFour : isFour || ipv4Bytes(address) === undefined
+  );
+  if (first === undefined) throw otherFamily("connect", hostname);
+  const conn = await connectTcp({ ...options, hostname: first, port });
+  if (conn.remoteAddr.hostname.includes(":") === isFour) {
+    conn.close();
+    throw otherFamily("connect", hostname);
+  }
+  return conn;
+}
+
+function otherFamily(call: string, hostname: string): Error {
+  return socketError(
+    "EAFNOSUPPORT",
+    call,
+    `${hostname} has no address of this family`,
+  );
+}

@@ -49,7 +49,15 @@ import {
 import { socketError } from "./_socket_error.ts";
 import { withCode } from "./_wait.ts";
 import { toAddress, toEndpoint, unnamed } from "./_sockaddr.ts";
-import { always, never, patiently, Switch, untilReady } from "./_waiting.ts";
+import {
+  always,
+  Gate,
+  never,
+  patiently,
+  sendAhead,
+  Switch,
+  untilReady,
+} from "./_waiting.ts";
 
 /** A socket below that shows what it has kept. */
 type Below = DatagramSocket<SocketAddr, unknown> & Watchable & {
@@ -79,7 +87,8 @@ export abstract class DenoDatagrams implements DriverSocket {
   protected abstract sendBelow(
     data: Uint8Array,
     address: Address | undefined,
-  ): Promise<number>;
+    patience: Patience,
+  ): Promise<unknown>;
 
   listen(_backlog: number): never {
     throw socketError("EOPNOTSUPP", "listen");
@@ -158,42 +167,45 @@ export abstract class DenoDatagrams implements DriverSocket {
   async send(
     data: Uint8Array,
     flags: number,
-    _patience: Patience,
+    patience: Patience,
   ): Promise<number> {
-    return await this.#send(data, flags, undefined, "send");
+    return await this.#send(data, flags, undefined, patience, "send");
   }
 
   async sendall(
     data: Uint8Array,
     flags: number,
-    _patience: Patience,
+    patience: Patience,
   ): Promise<void> {
-    await this.#send(data, flags, undefined, "sendall");
+    await this.#send(data, flags, undefined, patience, "sendall");
   }
 
   async sendto(
     data: Uint8Array,
     flags: number,
     address: Address,
-    _patience: Patience,
+    patience: Patience,
   ): Promise<number> {
-    return await this.#send(data, flags, address, "sendto");
+    return await this.#send(data, flags, address, patience, "sendto");
   }
 
   async #send(
     data: Uint8Array,
     flags: number,
     address: Address | undefined,
+    patience: Patience,
     call: string,
   ): Promise<number> {
     checkFlags(flags, MSG_EOR, call);
     this.tellError();
     if (this.#isMute) throw socketError("EPIPE", call);
+    const wait = flags & MSG_DONTWAIT ? 0 : patience;
     try {
-      return await this.sendBelow(data, address);
+      await this.sendBelow(data, address, wait);
     } catch (error) {
       throw withCode(error);
     }
+    return data.length;
   }
 
   // The end
@@ -253,9 +265,7 @@ export abstract class DenoDatagrams implements DriverSocket {
     return this.incoming;
   }
 
-  get writing(): Readiness {
-    return always;
-  }
+  abstract readonly writing: Readiness;
 }
 
 /** A UDP socket. */
@@ -263,7 +273,7 @@ export class DenoUdp extends DenoDatagrams {
   protected override readonly options: DatagramOptions;
   protected override below: (UdpDatagrams & Below) | undefined;
   /** Groups that were joined before there was a socket. */
-  readonly #early: Membership[] = [];
+  readonly #early = new Map<string, Membership>();
   readonly #groups = new Map<string, Promise<{ leave(): Promise<void> }>>();
 
   constructor(family: number) {
@@ -303,9 +313,14 @@ export class DenoUdp extends DenoDatagrams {
       throw withCode(openingError("bind", addr, error));
     }
     this.incoming.set(this.below[readiness]);
-    for (const membership of this.#early.splice(0)) {
+    for (const membership of this.#early.values()) {
       this.#change(membership, true);
     }
+  }
+
+  /** There is always room, or what is sent is lost. */
+  override get writing(): Readiness {
+    return always;
   }
 
   /** The socket below, on an address of the system's choice if there is none yet. */
@@ -351,6 +366,7 @@ export class DenoUdp extends DenoDatagrams {
     const key = `${group} ${on}`;
     const call = "setsockopt";
     if (!isJoin) {
+      if (this.below === undefined && this.#early.delete(key)) return;
       const joined = this.#groups.get(key);
       if (joined === undefined) {
         throw socketError("EADDRNOTAVAIL", call, `no member of ${group}`);
@@ -364,9 +380,10 @@ export class DenoUdp extends DenoDatagrams {
     if (!/^(22[4-9]|23\d)\.|^ff/i.test(group)) {
       throw socketError("EINVAL", call, `${group} is no group`);
     }
-    if (this.#groups.has(key)) throw socketError("EADDRINUSE", call);
+    const all = this.below === undefined ? this.#early : this.#groups;
+    if (all.has(key)) throw socketError("EADDRINUSE", call);
     if (this.below === undefined) {
-      this.#early.push(membership);
+      this.#early.set(key, membership);
       return;
     }
     const joining = this.below.joinMulticast(
@@ -386,6 +403,8 @@ export class DenoUnixDatagrams extends DenoDatagrams {
   protected override readonly options = new DatagramOptions(AF_UNIX, () => {});
   protected override below: (UnixDatagramConn & Below) | undefined;
   #peer: string | undefined;
+  /** Whether what was sent last has been taken. */
+  readonly #gate = new Gate(true);
 
   constructor() {
     super(AF_UNIX);
@@ -416,9 +435,23 @@ export class DenoUnixDatagrams extends DenoDatagrams {
     }
   }
 
+  /** Nobody can be asked whether somebody receives there: only whether it could be. */
   override connect(address: Address, _patience: Patience): Promise<void> {
-    this.#peer = address as string;
+    const path = address as string;
+    try {
+      if (!path.startsWith("\0") && !Deno.statSync(path).isSocket) {
+        throw socketError("ECONNREFUSED", "connect", `${path} is no socket`);
+      }
+    } catch (error) {
+      const addr: UnixDatagramAddr = { transport: "unixpacket", path };
+      return Promise.reject(withCode(openingError("connect to", addr, error)));
+    }
+    this.#peer = path;
     return Promise.resolve();
+  }
+
+  override get writing(): Readiness {
+    return this.#gate;
   }
 
   override getpeername(): Address {
@@ -426,18 +459,32 @@ export class DenoUnixDatagrams extends DenoDatagrams {
     return this.#peer;
   }
 
-  protected override sendBelow(
+  protected override async sendBelow(
     data: Uint8Array,
     address: Address | undefined,
-  ): Promise<number> {
+    patience: Patience,
+  ): Promise<void> {
     const path = (address ?? this.#peer) as string | undefined;
-    if (path === undefined) throw socketError("EDESTADDRREQ", "send");
-    this.below ??= new UnixDatagramConn(
+    if (path === undefined) throw socketError("ENOTCONN", "send");
+    const below = this.below ??= new UnixDatagramConn(
       { sender: bindUnnamed(), receiver: undefined, early: [] },
       { transport: "unixpacket", path: null },
       LARGEST,
     ) as UnixDatagramConn & Below;
-    return this.below.send(data, { path });
+    if (patience === null) return void await below.send(data, { path });
+    const own = data.slice();
+    await sendAhead(
+      this.#gate,
+      patience,
+      () => below.send(own, { path }),
+      (error) => this.error = error,
+    );
+    this.tellError();
+  }
+
+  override close(): void {
+    super.close();
+    this.#gate.set(true);
   }
 }
 

@@ -40,6 +40,7 @@ import {
   Gate,
   never,
   patiently,
+  sendAhead,
   soon,
   Switch,
   timeoutError,
@@ -381,15 +382,13 @@ export class DenoStream implements DriverSocket {
     data: Uint8Array,
     wait: number,
   ): Promise<number> {
-    await untilReady(this.#gate, wait, "send");
-    const writing = conn.writeAll(data.slice());
-    this.#gate.set(false);
-    let isOver = false;
-    writing.catch((error) => this.#error = withCode(error)).then(() => {
-      isOver = true;
-      this.#gate.set(true);
-    });
-    await soon(() => isOver);
+    const own = data.slice();
+    await sendAhead(
+      this.#gate,
+      wait,
+      () => conn.writeAll(own),
+      (error) => this.#error = error,
+    );
     if (this.#error !== undefined) this.#sendable(0, "send");
     return data.length;
   }

@@ -133,6 +133,31 @@ export class Gate implements Readiness {
   }
 }
 
+/**
+ * Takes a message whole and sends it by and by. Until it is out, the gate is shut.
+ *
+ * @param gate Whether the message before it is out.
+ * @param wait How long that may take.
+ * @param send Sends; what goes wrong in it is told to `onError`.
+ * @param onError Keeps it for the next call, unless it comes at once.
+ */
+export async function sendAhead(
+  gate: Gate,
+  wait: number,
+  send: () => Promise<unknown>,
+  onError: (error: unknown) => void,
+): Promise<void> {
+  await untilReady(gate, wait, "send");
+  const sending = send();
+  gate.set(false);
+  let isOver = false;
+  sending.catch((error) => onError(withCode(error))).then(() => {
+    isOver = true;
+    gate.set(true);
+  });
+  await soon(() => isOver);
+}
+
 /** What there is to wait for changes in a socket's life: those who watch need not know. */
 export class Switch implements Readiness {
   #target: Readiness;

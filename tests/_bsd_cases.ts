@@ -14,7 +14,7 @@ import type * as Bsd from "../socket.ts";
 import { sidesOf } from "../_face.ts";
 import { Poller, POLLIN, POLLOUT, select } from "../select.ts";
 import { pattern, rejection, text, turn, utf8 } from "./_bytes.ts";
-import { canListen, tempPath } from "./_pairs.ts";
+import { canListen, hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
 
 /** A driver's module, and what it cannot do. */
 export interface Face {
@@ -96,7 +96,14 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     ],
   ];
 
-  const isHere = (name: string) => name !== "AF_INET6" || canListen("::1");
+  const isHere = (name: string) =>
+    name === "AF_INET6"
+      ? canListen("::1")
+      : name === "AF_UNIX path"
+      ? hasUnix
+      : name === "AF_UNIX abstract"
+      ? hasAbstract
+      : true;
 
   /** A test for each family. */
   function each(
@@ -119,6 +126,38 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
 
   function test(name: string, fn: () => Promise<void>): void {
     Deno.test(`${driver}: ${name}`, fn);
+  }
+
+  /** Datagram sockets of a family. */
+  interface Datagrams {
+    readonly family: number;
+    readonly isUnix: boolean;
+    /** A socket with an address that others can send to. */
+    bound(): Any;
+    /** A socket without an address of its own so far. */
+    unbound(): Any;
+  }
+
+  /** A test of datagram sockets for each family that has them. */
+  function eachDatagram(
+    name: string,
+    fn: (sockets: Datagrams) => Promise<void>,
+  ): void {
+    each(
+      `datagrams: ${name}`,
+      async (family, { address }) => {
+        const isUnix = family === AF_UNIX;
+        let made = 0;
+        const unbound = () => socket(family, SOCK_DGRAM) as Any;
+        const bound = () => {
+          const socket = unbound();
+          socket.bind(isUnix ? `${address}-${made++}` : address);
+          return socket;
+        };
+        await fn({ family, isUnix, bound, unbound });
+      },
+      hasUnixDatagrams ? /./ : /AF_INET/,
+    );
   }
 
   /** A socket that listens. */
@@ -742,31 +781,27 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
 
   // Datagrams
 
-  each(
-    "datagrams there and back, with their senders",
-    async (family, place) => {
-      using server = socket(family, SOCK_DGRAM) as Any;
-      server.bind(place.address);
-      using client = socket(family, SOCK_DGRAM) as Any;
-      assertEquals(await client.sendto(utf8("ping"), server.getsockname()), 4);
-      const [data, from] = await server.recvfrom(100);
-      assertEquals(text(data), "ping");
-      assertEquals(from[1], client.getsockname()[1]);
-      await server.sendto(utf8("pong"), 0, from);
-      const buffer = new Uint8Array(10);
-      const [n, sender] = await client.recvfrom_into(buffer);
-      assertEquals([n, text(buffer.subarray(0, n))], [4, "pong"]);
-      assertEquals(sender, server.getsockname());
-    },
-    /AF_INET/,
-  );
+  eachDatagram("there and back, with their senders", async (sockets) => {
+    using server = sockets.bound();
+    using client = sockets.isUnix ? sockets.bound() : sockets.unbound();
+    assertEquals(await client.sendto(utf8("ping"), server.getsockname()), 4);
+    const [data, from] = await server.recvfrom(100);
+    assertEquals(text(data), "ping");
+    const own = client.getsockname();
+    if (sockets.isUnix) assertEquals(from, own);
+    else assertEquals(from[1], own[1]);
+    await server.sendto(utf8("pong"), 0, from);
+    const buffer = new Uint8Array(10);
+    const [n, sender] = await client.recvfrom_into(buffer);
+    assertEquals([n, text(buffer.subarray(0, n))], [4, "pong"]);
+    assertEquals(sender, server.getsockname());
+  });
 
-  each(
-    "datagrams are cut off, empty ones arrive, MSG_PEEK takes none",
-    async (family, place) => {
-      using server = socket(family, SOCK_DGRAM) as Any;
-      server.bind(place.address);
-      using client = socket(family, SOCK_DGRAM) as Any;
+  eachDatagram(
+    "cut off, empty ones arrive, MSG_PEEK takes none",
+    async ({ bound, unbound }) => {
+      using server = bound();
+      using client = unbound();
       await client.connect(server.getsockname());
       assertEquals(client.getpeername(), server.getsockname());
       await client.send(utf8("0123456789"));
@@ -781,7 +816,6 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
       assertEquals((await server.recv(100)).length, 0);
       assertEquals(text(await server.recv(100)), "end");
     },
-    /AF_INET/,
   );
 
   each(
@@ -797,20 +831,30 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
       await stranger.sendto(utf8("psst"), client.getsockname());
       await server.sendto(utf8("hello"), client.getsockname());
       assertEquals(text(await client.recv(100)), "hello");
-      await client.shutdown(SHUT_WR);
-      await fails(() => client.send(utf8("x")), "EPIPE");
     },
     /AF_INET/,
   );
 
-  each("datagrams: timeouts and non-blocking calls", async (family, place) => {
-    using server = socket(family, SOCK_DGRAM) as Any;
-    server.bind(place.address);
+  eachDatagram("shut down, one direction or both", async (sockets) => {
+    using server = sockets.bound();
+    using client = sockets.bound();
+    await fails(() => client.shutdown(SHUT_WR), "ENOTCONN");
+    await client.connect(server.getsockname());
+    await client.shutdown(SHUT_WR);
+    await fails(() => client.send(utf8("x")), "EPIPE");
+    await server.sendto(utf8("still heard"), client.getsockname());
+    assertEquals(text(await client.recv(100)), "still heard");
+    await client.shutdown(SHUT_RD);
+    assertEquals((await client.recv(100)).length, 0);
+  });
+
+  eachDatagram("timeouts and non-blocking calls", async (sockets) => {
+    using server = sockets.bound();
     server.settimeout(10);
     assert(isTimeoutError(await fails(() => server.recvfrom(10), "ETIMEDOUT")));
     server.setblocking(false);
     await fails(() => server.recv(10), "EAGAIN");
-    using client = socket(family, SOCK_DGRAM) as Any;
+    using client = sockets.unbound();
     await client.sendto(utf8("x"), server.getsockname());
     assertEquals(await select([server], [], []), [[server], [], []]);
     assertEquals(await select([server], [server], [], 0), [
@@ -820,7 +864,37 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     ]);
     assertEquals(text(await server.recv(10)), "x");
     await fails(() => server.recv(10), "EAGAIN");
-  }, /AF_INET/);
+  });
+
+  eachDatagram("calls in the wrong state", async (sockets) => {
+    using bound = sockets.bound();
+    await fails(() => bound.bind(bound.getsockname()), "EINVAL");
+    await fails(() => bound.listen(), "EOPNOTSUPP");
+    await fails(() => bound.accept(), "EOPNOTSUPP");
+    await fails(() => bound.getpeername(), "ENOTCONN");
+    await fails(
+      () => bound.send(utf8("to whom?")),
+      sockets.isUnix ? "ENOTCONN" : "EDESTADDRREQ",
+    );
+    bound.close();
+    for (
+      const call of [
+        () => bound.recv(1),
+        () => bound.recvfrom(1),
+        () => bound.sendto(utf8("x"), ["127.0.0.1", 9]),
+        () => bound.connect(["127.0.0.1", 9]),
+        () => bound.getsockname(),
+      ]
+    ) await fails(call, "EBADF");
+  });
+
+  eachDatagram("close() wakes a receive", async ({ bound }) => {
+    using socket = bound();
+    const waiting = rejection(socket.recvfrom(10));
+    await turn();
+    socket.close();
+    assert(["EINTR", "EBADF"].includes(errorCode(await waiting) ?? ""));
+  });
 
   test("a datagram that is too large", async () => {
     using client = socket(AF_INET, SOCK_DGRAM);
@@ -829,6 +903,32 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
       "EMSGSIZE",
     );
     await fails(() => client.sendto(utf8("x"), ["127.0.0.1", 0]), "EINVAL");
+  });
+
+  test("joining a group before bind()", async () => {
+    const request = new Uint8Array(8);
+    request.set(bsd.inet_aton("239.77.7.8"));
+    request.set(bsd.inet_aton("127.0.0.1"), 4);
+    const { IPPROTO_IP, IP_ADD_MEMBERSHIP, IP_DROP_MEMBERSHIP } = bsd;
+    using early = socket(AF_INET, SOCK_DGRAM);
+    await fails(
+      () => early.setsockopt(IPPROTO_IP, IP_DROP_MEMBERSHIP, request),
+      "EADDRNOTAVAIL",
+    );
+    early.setsockopt(IPPROTO_IP, IP_ADD_MEMBERSHIP, request);
+    await fails(
+      () => early.setsockopt(IPPROTO_IP, IP_ADD_MEMBERSHIP, request),
+      "EADDRINUSE",
+    );
+    early.setsockopt(IPPROTO_IP, IP_DROP_MEMBERSHIP, request);
+    early.setsockopt(IPPROTO_IP, IP_ADD_MEMBERSHIP, request);
+    early.bind(["", 0]);
+    await fails(
+      () => early.setsockopt(IPPROTO_IP, IP_ADD_MEMBERSHIP, request),
+      "EADDRINUSE",
+    );
+    early.setsockopt(IPPROTO_IP, IP_DROP_MEMBERSHIP, request);
+    assertEquals(early.getsockopt(SOL_SOCKET, bsd.SO_ERROR), 0);
   });
 
   test("joining a group and hearing it", async () => {
@@ -870,21 +970,50 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
   });
 
   if (hasUnixDatagrams) {
-    test("Unix datagrams there and back", async () => {
+    test("Unix datagrams: senders without a name, and their peers", async () => {
       await using place = await tempPath();
       using server = socket(AF_UNIX, SOCK_DGRAM);
-      server.bind(`${place.path}-server`);
-      using client = socket(AF_UNIX, SOCK_DGRAM);
-      client.bind(`${place.path}-client`);
-      await client.sendto(utf8("ping"), server.getsockname());
-      const [data, from] = await server.recvfrom(100);
-      assertEquals([text(data), from], ["ping", `${place.path}-client`]);
-      await server.sendto(utf8("pong"), from);
-      assertEquals(text(await client.recv(100)), "pong");
+      server.bind(place.path);
       using unnamed = socket(AF_UNIX, SOCK_DGRAM);
+      assertEquals(unnamed.getsockname(), "");
+      await fails(() => unnamed.connect(`${place.path}-nobody`), "ENOENT");
+      await Deno.writeTextFile(`${place.path}-file`, "no socket");
+      await fails(() => unnamed.connect(`${place.path}-file`), "ECONNREFUSED");
+      await fails(() => unnamed.getpeername(), "ENOTCONN");
       await unnamed.connect(server.getsockname());
       await unnamed.send(utf8("anonymous"));
       assertEquals(await server.recvfrom(100), [utf8("anonymous"), ""]);
+      await fails(() => unnamed.sendto(utf8("x"), `${place.path}-x`), "ENOENT");
+      // It takes a name later as well.
+      unnamed.bind(`${place.path}-name`);
+      await unnamed.send(utf8("named"));
+      assertEquals(await server.recvfrom(100), [
+        utf8("named"),
+        `${place.path}-name`,
+      ]);
+    });
+
+    test("Unix datagrams: a full queue", async () => {
+      using server = socket(AF_UNIX, SOCK_DGRAM);
+      server.bind(`\0${crypto.randomUUID()}`);
+      using client = socket(AF_UNIX, SOCK_DGRAM);
+      await client.connect(server.getsockname());
+      client.setblocking(false);
+      let sent = 0;
+      const fill = async () => {
+        for (;; sent++) await client.send(new Uint8Array([sent]));
+      };
+      await fails(fill, "EAGAIN");
+      assertEquals(await select([], [client], [], 0), [[], [], []]);
+      client.settimeout(10);
+      await fails(() => client.send(utf8("late")), "ETIMEDOUT");
+      // What was taken arrives, each once and in order.
+      const heard: number[] = [];
+      while (heard.length < sent) heard.push((await server.recv(10))[0]!);
+      assertEquals(heard, Array.from({ length: sent }, (_, i) => i & 255));
+      assertEquals(await select([], [client], []), [[], [client], []]);
+      server.setblocking(false);
+      await fails(() => server.recv(10), "EAGAIN");
     });
   }
 

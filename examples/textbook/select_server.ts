@@ -27,7 +27,7 @@ for (;;) {
     if (ready === server) {
       const [conn] = await server.accept();
       clients.add(conn);
-      console.log(`${clients.size} clients`);
+      console.log(`clients: ${clients.size}`);
       continue;
     }
     // A client that is gone is the end of that client only.
@@ -36,7 +36,7 @@ for (;;) {
     else {
       clients.delete(ready);
       ready.close();
-      console.log(`${clients.size} clients`);
+      console.log(`clients: ${clients.size}`);
     }
   }
 }

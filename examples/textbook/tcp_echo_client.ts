@@ -14,7 +14,7 @@ const lines = Deno.stdin.readable
 
 const client = socket(AF_INET, SOCK_STREAM);
 await client.connect(["127.0.0.1", port]);
-console.log("connected; end with an empty input (Ctrl+D)");
+console.log("connected; end with Ctrl+D");
 
 for await (const line of lines) {
   if (line === "") {

@@ -57,11 +57,14 @@ export function checkMode(mode: string): Mode {
 /**
  * A file object over a socket, of text or of bytes: buffered, with lines that keep their `"\n"`.
  *
- * A read or write that times out, or would block, rejects and loses nothing. Closing it sends what is
- * buffered, and leaves the socket open.
+ * Calls are made in their order, so none need wait for the one before it. A read that times out, or would
+ * block, rejects and loses nothing; after a write or flush that timed out in its middle the socket takes no
+ * more. Closing it sends what is buffered, and leaves the socket open.
  */
-export interface SocketFile<T extends string | Uint8Array>
-  extends AsyncDisposable {
+export interface SocketFile<
+  T extends string | Uint8Array,
+  W extends string | Uint8Array = T,
+> extends AsyncDisposable {
   /** Whether the file is closed. */
   readonly closed: boolean;
   /** Whether it can be read from. */
@@ -97,9 +100,9 @@ export interface SocketFile<T extends string | Uint8Array>
    * @throws {TypeError} If it is of the other kind.
    * @throws {Error} As `sendall`; with `code` `"EBADF"` if the file is closed, or not for writing.
    */
-  write(data: T): Promise<number>;
+  write(data: W): Promise<number>;
   /** Writes one after the other. No ends are added. */
-  writelines(lines: Iterable<T>): Promise<void>;
+  writelines(lines: Iterable<W>): Promise<void>;
   /** Sends what is buffered. */
   flush(): Promise<void>;
   /** Sends what is buffered and closes the file; the socket stays open. More than one call does no harm. */
@@ -107,13 +110,27 @@ export interface SocketFile<T extends string | Uint8Array>
 }
 
 /** A file of bytes. */
-export type BinaryFile = SocketFile<Uint8Array<ArrayBuffer>>;
+export type BinaryFile = SocketFile<Uint8Array<ArrayBuffer>, Uint8Array>;
 
 /** A file of text. */
 export type TextFile = SocketFile<string>;
 
+/** Calls that have to be made one after the other, in the order in which they came. */
+class Turns {
+  #last: Promise<unknown> = Promise.resolve();
+
+  take<T>(call: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(call);
+    this.#last = result.catch(() => {});
+    return result;
+  }
+}
+
 /** What files of text and of bytes have in common. */
-abstract class Base<T extends string | Uint8Array> implements SocketFile<T> {
+abstract class Base<
+  T extends string | Uint8Array,
+  W extends string | Uint8Array = T,
+> implements SocketFile<T, W> {
   readonly #socket: FileSocket;
   readonly #mode: Mode;
   readonly #buffering: number;
@@ -121,8 +138,11 @@ abstract class Base<T extends string | Uint8Array> implements SocketFile<T> {
   #parts: T[] = [];
   #length = 0;
   #isOver = false;
+  readonly #reads = new Turns();
+  readonly #writes = new Turns();
   #pending: Uint8Array[] = [];
   #pendingBytes = 0;
+  #closing: Promise<void> | undefined;
   #isClosed = false;
 
   constructor(socket: FileSocket, mode: Mode, buffering: number) {
@@ -135,12 +155,12 @@ abstract class Base<T extends string | Uint8Array> implements SocketFile<T> {
   protected abstract readonly nothing: T;
   /** Makes of bytes what is read; `undefined` is the end of the stream. */
   protected abstract decode(bytes: Uint8Array<ArrayBuffer> | undefined): T;
-  protected abstract encode(data: T): Uint8Array;
+  protected abstract encode(data: W): Uint8Array;
   /** Where the first line ends in a piece, behind its end; -1 if it does not. */
   protected abstract lineEnd(piece: T): number;
   protected abstract join(pieces: T[]): T;
   /** Whether what is written is sent at once. */
-  protected abstract flushesAfter(data: T): boolean;
+  protected abstract flushesAfter(data: W): boolean;
 
   get closed(): boolean {
     return this.#isClosed;
@@ -155,7 +175,9 @@ abstract class Base<T extends string | Uint8Array> implements SocketFile<T> {
   }
 
   #check(can: boolean, call: string): void {
-    if (this.#isClosed) throw socketError("EBADF", call, "the file is closed");
+    if (this.#closing !== undefined) {
+      throw socketError("EBADF", call, "the file is closed");
+    }
     if (!can) {
       throw socketError("EBADF", call, "the file's mode does not allow it");
     }
@@ -204,8 +226,13 @@ abstract class Base<T extends string | Uint8Array> implements SocketFile<T> {
   async read(size: number = -1): Promise<T> {
     this.#check(this.#mode.reads, "read");
     checkInteger(size, "size", -1, 2 ** 31 - 1);
+    return await this.#reads.take(() =>
+      this.#buffering === 0 ? this.#readOnce(size) : this.#read(size)
+    );
+  }
+
+  async #read(size: number): Promise<T> {
     const wanted = size < 0 ? Infinity : size;
-    if (this.#buffering === 0) return await this.#readOnce(size);
     while (this.#length < wanted && await this.#fill());
     return this.#take(Math.min(this.#length, wanted));
   }
@@ -224,6 +251,10 @@ abstract class Base<T extends string | Uint8Array> implements SocketFile<T> {
   async readline(size: number = -1): Promise<T> {
     this.#check(this.#mode.reads, "readline");
     checkInteger(size, "size", -1, 2 ** 31 - 1);
+    return await this.#reads.take(() => this.#readline(size));
+  }
+
+  async #readline(size: number): Promise<T> {
     const most = size < 0 ? Infinity : size;
     let looked = 0;
     let before = 0;
@@ -253,10 +284,12 @@ abstract class Base<T extends string | Uint8Array> implements SocketFile<T> {
 
   // Writing
 
-  async write(data: T): Promise<number> {
+  async write(data: W): Promise<number> {
     this.#check(this.#mode.writes, "write");
     const bytes = this.encode(data);
-    if (this.#buffering === 0) return await this.#socket.send(bytes);
+    if (this.#buffering === 0) {
+      return await this.#writes.take(() => this.#socket.send(bytes));
+    }
     // The caller may change its buffer.
     this.#pending.push(bytes.slice());
     this.#pendingBytes += bytes.length;
@@ -266,35 +299,32 @@ abstract class Base<T extends string | Uint8Array> implements SocketFile<T> {
     return data.length;
   }
 
-  async writelines(lines: Iterable<T>): Promise<void> {
+  async writelines(lines: Iterable<W>): Promise<void> {
     for (const line of lines) await this.write(line);
   }
 
   async flush(): Promise<void> {
-    if (this.#isClosed) {
-      throw socketError("EBADF", "flush", "the file is closed");
-    }
+    this.#check(true, "flush");
     await this.#flush();
   }
 
-  async #flush(): Promise<void> {
-    while (this.#pending.length > 0) {
-      const [first] = this.#pending;
-      // It stays where it is until it is out: a call that would block loses nothing.
-      await this.#socket.sendall(first!);
-      this.#pending.shift();
-      this.#pendingBytes -= first!.length;
-    }
+  #flush(): Promise<void> {
+    return this.#writes.take(async () => {
+      while (this.#pending.length > 0) {
+        const [first] = this.#pending;
+        // It stays where it is until it is out: a call that would block loses nothing.
+        await this.#socket.sendall(first!);
+        this.#pending.shift();
+        this.#pendingBytes -= first!.length;
+      }
+    });
   }
 
-  async close(): Promise<void> {
-    if (this.#isClosed) return;
-    try {
-      await this.#flush();
-    } finally {
+  close(): Promise<void> {
+    return this.#closing ??= this.#flush().finally(() => {
       this.#isClosed = true;
       this.#socket.release();
-    }
+    });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -302,7 +332,7 @@ abstract class Base<T extends string | Uint8Array> implements SocketFile<T> {
   }
 }
 
-class Bytes extends Base<Uint8Array<ArrayBuffer>> {
+class Bytes extends Base<Uint8Array<ArrayBuffer>, Uint8Array> {
   protected override readonly nothing = new Uint8Array(0);
 
   protected override decode(
@@ -311,7 +341,7 @@ class Bytes extends Base<Uint8Array<ArrayBuffer>> {
     return bytes ?? this.nothing;
   }
 
-  protected override encode(data: Uint8Array<ArrayBuffer>): Uint8Array {
+  protected override encode(data: Uint8Array): Uint8Array {
     if (!(data instanceof Uint8Array)) throw notBytes(data, "data");
     return data;
   }

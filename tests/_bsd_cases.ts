@@ -1173,6 +1173,36 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     assertEquals(await b.makefile === undefined, false);
   });
 
+  test("makefile(): calls that overlap are made in their order", async () => {
+    const [a, b] = await bsd.socketpair();
+    const out = a.makefile("w", { buffering: 1 });
+    const into = b.makefile("r");
+    const lines = Array.from({ length: 20 }, (_, i) => `line ${i}\n`);
+    const reading = Promise.all(lines.map(() => into.readline()));
+    const writing = Promise.all(lines.map((line) => out.write(line)));
+    // Nor is anything sent twice if it is flushed and closed meanwhile.
+    const flushing = out.flush();
+    const closing = [out.close(), out.close()];
+    await fails(() => out.write("late"), "EBADF");
+    await Promise.all([writing, flushing, ...closing]);
+    a.close();
+    assertEquals(await reading, lines);
+    assertEquals(await into.read(), "");
+    await into.close();
+    b.close();
+
+    const [c, d] = await bsd.socketpair();
+    const bytes = c.makefile("wb");
+    const pieces = [pattern(9000), pattern(9001), pattern(9002)];
+    await Promise.all(pieces.map((piece) => bytes.write(piece)));
+    await bytes.close();
+    c.close();
+    const got = await receiveAll(d as Any);
+    assertEquals(got.length, 27_003);
+    assertEquals(got.subarray(9000, 18_001), pattern(9001));
+    d.close();
+  });
+
   test("makefile(): a timeout loses nothing, and modes that are none", async () => {
     const [a, b] = await bsd.socketpair();
     b.settimeout(10);

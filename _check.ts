@@ -46,6 +46,17 @@ export function checkTimeout(timeout: unknown): void {
   }
 }
 
+/** A timeout as the calls of the BSD face take it: milliseconds, 0 for no wait, `null` for any. */
+export function checkPatience(timeout: unknown): void {
+  if (timeout === null || typeof timeout === "number" && timeout >= 0) return;
+  const Class = typeof timeout === "number" ? RangeError : TypeError;
+  throw new Class(
+    `Invalid timeout: expected milliseconds, 0 for no wait or null to wait for ever, got ${
+      show(timeout)
+    }`,
+  );
+}
+
 /** An AbortSignal, or nothing. */
 export function checkSignal(signal: unknown): void {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {

@@ -40,6 +40,8 @@ export const AF_INET: Family<InetAddress> = 2;
 export const AF_INET6: Family<Inet6Address> = pick(10, 30, 23);
 /** Sockets of this machine, unix(7). Addresses are {@linkcode UnixAddress}. */
 export const AF_UNIX: Family<UnixAddress> = 1;
+/** Sockets of this machine, by POSIX.1g's name; as {@linkcode AF_UNIX}. */
+export const AF_LOCAL: Family<UnixAddress> = AF_UNIX;
 /** No family, or any: for `getaddrinfo`. */
 export const AF_UNSPEC = 0;
 
@@ -132,6 +134,8 @@ export const SO_SNDTIMEO: number = pick(21, 4101, 4101);
 export const SO_BINDTODEVICE: number = pick(25, -1, -1);
 /** The time comes with each datagram. */
 export const SO_TIMESTAMP: number = pick(29, 1024, -1);
+/** The time comes with each datagram, in nanoseconds. */
+export const SO_TIMESTAMPNS: number = pick(35, -1, -1);
 /** Whether the socket listens; read only. */
 export const SO_ACCEPTCONN: number = pick(30, 2, 2);
 /** The mark of what is sent, for routing and filters. */
@@ -179,6 +183,12 @@ export const TCP_USER_TIMEOUT: number = pick(18, -1, -1);
 /** Data in the first segment (RFC 7413). */
 export const TCP_FASTOPEN: number = pick(23, 261, 15);
 
+// Options of UDP, udp(7)
+/** The size of the datagrams that one large send is cut into. */
+export const UDP_SEGMENT: number = pick(103, -1, -1);
+/** Several datagrams may come as one large one. */
+export const UDP_GRO: number = pick(104, -1, -1);
+
 // Options of IPv4, ip(7)
 /** The type of service of what is sent. */
 export const IP_TOS: number = pick(1, 3, 3);
@@ -192,6 +202,8 @@ export const IP_OPTIONS: number = pick(4, 1, 1);
 export const IP_PKTINFO: number = pick(8, 26, 19);
 /** Whether the path's largest packet is found out. */
 export const IP_MTU_DISCOVER: number = pick(10, -1, 71);
+/** Errors on the way come to a queue of their own. */
+export const IP_RECVERR: number = pick(11, -1, 75);
 /** The time to live comes with each datagram. */
 export const IP_RECVTTL: number = pick(12, 24, 21);
 /** The type of service comes with each datagram. */
@@ -214,6 +226,10 @@ export const IP_MULTICAST_LOOP: number = pick(34, 11, 11);
 export const IP_ADD_MEMBERSHIP: number = pick(35, 12, 12);
 /** Leaves a group. */
 export const IP_DROP_MEMBERSHIP: number = pick(36, 13, 13);
+/** Hears a source of a group again (RFC 3678). */
+export const IP_UNBLOCK_SOURCE: number = pick(37, 73, 18);
+/** Hears a source of a group no more (RFC 3678). */
+export const IP_BLOCK_SOURCE: number = pick(38, 72, 17);
 /** Joins a group for one source (RFC 3678). */
 export const IP_ADD_SOURCE_MEMBERSHIP: number = pick(39, 70, 15);
 /** Leaves a group for one source (RFC 3678). */
@@ -232,6 +248,12 @@ export const IPV6_MULTICAST_LOOP: number = pick(19, 11, 11);
 export const IPV6_JOIN_GROUP: number = pick(20, 12, 12);
 /** Leaves a group. */
 export const IPV6_LEAVE_GROUP: number = pick(21, 13, 13);
+/** Joins a group, by its older name; as {@linkcode IPV6_JOIN_GROUP}. */
+export const IPV6_ADD_MEMBERSHIP: number = IPV6_JOIN_GROUP;
+/** Leaves a group, by its older name; as {@linkcode IPV6_LEAVE_GROUP}. */
+export const IPV6_DROP_MEMBERSHIP: number = IPV6_LEAVE_GROUP;
+/** Errors on the way come to a queue of their own. */
+export const IPV6_RECVERR: number = pick(25, -1, 75);
 /** IPv6 only: no IPv4-mapped addresses. */
 export const IPV6_V6ONLY: number = pick(26, 27, 27);
 /** Destination and interface come with each datagram. */
@@ -281,6 +303,12 @@ export const MSG_MORE: number = pick(32768, 0, 0);
 /** Received descriptors are not inherited. */
 export const MSG_CMSG_CLOEXEC: number = pick(1073741824, 0, 0);
 
+// Types of control messages at SOL_SOCKET, unix(7)
+/** Descriptors that are passed on. */
+export const SCM_RIGHTS: number = pick(1, 1, -1);
+/** The sender's process, user and group. */
+export const SCM_CREDENTIALS: number = pick(2, -1, -1);
+
 // Addresses of IPv4 as numbers, in the host's order (ip(7))
 /** 0.0.0.0: any address of this machine. */
 export const INADDR_ANY: number = 0;
@@ -297,6 +325,18 @@ export const INADDR_ALLHOSTS_GROUP: number = 0xe0000001;
 /** 224.0.0.255: the last group of the link. */
 export const INADDR_MAX_LOCAL_GROUP: number = 0xe00000ff;
 
+// Lengths of addresses as text with the NUL behind it, inet_ntop(3)
+/** The longest address of IPv4. */
+export const INET_ADDRSTRLEN: number = pick(16, 16, 22);
+/** The longest address of IPv6. */
+export const INET6_ADDRSTRLEN: number = pick(46, 46, 65);
+
+// Bounds of ports
+/** Ports below it are for the privileged. */
+export const IPPORT_RESERVED: number = 1024;
+/** Ports from here on were for servers of the users, once. */
+export const IPPORT_USERRESERVED: number = 5000;
+
 // Flags of getaddrinfo(3)
 /** Addresses to bind: without a host, the wildcard. */
 export const AI_PASSIVE: number = 1;
@@ -312,3 +352,45 @@ export const AI_ALL: number = pick(16, 256, 256);
 export const AI_ADDRCONFIG: number = pick(32, 1024, 1024);
 /** The service is a number. */
 export const AI_NUMERICSERV: number = pick(1024, 4096, 8);
+
+// Flags of getnameinfo(3)
+/** The host is wanted as a literal: nothing is looked up. */
+export const NI_NUMERICHOST: number = pick(1, 2, 2);
+/** The service is wanted as a number. */
+export const NI_NUMERICSERV: number = pick(2, 8, 8);
+/** Hosts of the own domain without the domain. */
+export const NI_NOFQDN: number = pick(4, 1, 1);
+/** A host without a name is an error. */
+export const NI_NAMEREQD: number = pick(8, 4, 4);
+/** The service is one over UDP. */
+export const NI_DGRAM: number = 16;
+/** Room for the longest host with its NUL, in C. */
+export const NI_MAXHOST: number = 1025;
+/** Room for the longest service with its NUL, in C. */
+export const NI_MAXSERV: number = 32;
+
+// Errors of getaddrinfo(3) and getnameinfo(3); errors thrown here have the name as `code`
+/** Flags that do not exist, or not together. */
+export const EAI_BADFLAGS: number = pick(-1, 3, 10022);
+/** No such host or service. */
+export const EAI_NONAME: number = pick(-2, 8, 11001);
+/** The resolver has no answer now. */
+export const EAI_AGAIN: number = pick(-3, 2, 11002);
+/** The resolver has failed for good. */
+export const EAI_FAIL: number = pick(-4, 4, 11003);
+/** The host has no address. */
+export const EAI_NODATA: number = pick(-5, 7, 11001);
+/** A family without hosts. */
+export const EAI_FAMILY: number = pick(-6, 5, 10047);
+/** A type of sockets without services, or one that does not go with the protocol. */
+export const EAI_SOCKTYPE: number = pick(-7, 10, 10044);
+/** No such service for the type. */
+export const EAI_SERVICE: number = pick(-8, 9, 10109);
+/** A literal of another family. */
+export const EAI_ADDRFAMILY: number = pick(-9, 1, -1);
+/** Out of memory. */
+export const EAI_MEMORY: number = pick(-10, 6, 8);
+/** `errno` says what has failed. */
+export const EAI_SYSTEM: number = pick(-11, 11, -1);
+/** Too little room for the answer. */
+export const EAI_OVERFLOW: number = pick(-12, 14, -1);

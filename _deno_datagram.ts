@@ -46,8 +46,8 @@ import {
   noDescriptor,
   nothingYet,
 } from "./_deno_options.ts";
-import { socketError } from "./_socket_error.ts";
-import { withCode } from "./_wait.ts";
+import { faceError, socketError } from "./_socket_error.ts";
+import { interrupted } from "./_wait.ts";
 import { toAddress, toEndpoint, unnamed } from "./_sockaddr.ts";
 import {
   always,
@@ -75,6 +75,7 @@ export abstract class DenoDatagrams implements DriverSocket {
   protected readonly incoming = new Switch(never);
   #isDeaf = false;
   #isMute = false;
+  #isClosed = false;
 
   constructor(family: number) {
     this.family = family;
@@ -127,16 +128,21 @@ export abstract class DenoDatagrams implements DriverSocket {
   ): Promise<[Uint8Array<ArrayBuffer>, Address]> {
     checkFlags(flags, MSG_PEEK | MSG_WAITALL, "recvfrom");
     this.tellError();
-    const { below } = this;
-    if (below === undefined) {
-      throw socketError(
-        "EINVAL",
-        "recvfrom",
-        "the socket has no address that anybody could send to",
-      );
-    }
     if (this.#isDeaf) return [new Uint8Array(0), unnamed(this.family)];
     const wait = flags & MSG_DONTWAIT ? 0 : patience;
+    if (this.below === undefined) {
+      if (wait === null) {
+        throw socketError(
+          "EINVAL",
+          "recvfrom",
+          "the socket has no address that anybody could send to",
+        );
+      }
+      // It may be given one meanwhile.
+      await untilReady(this.incoming, wait, "recvfrom");
+    }
+    const below = this.below!;
+    if (this.#isClosed) throw interrupted("Socket");
     if (flags & MSG_PEEK) {
       await untilReady(below[readiness], wait, "recvfrom");
       const peeked = below[kept];
@@ -203,7 +209,7 @@ export abstract class DenoDatagrams implements DriverSocket {
     try {
       await this.sendBelow(data, address, wait);
     } catch (error) {
-      throw withCode(error);
+      throw faceError(error);
     }
     return data.length;
   }
@@ -225,8 +231,13 @@ export abstract class DenoDatagrams implements DriverSocket {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.below?.close();
     this.incoming.set(always);
+  }
+
+  async closed(): Promise<void> {
+    await this.below?.[Symbol.asyncDispose]();
   }
 
   detach(): Detached {
@@ -310,7 +321,7 @@ export class DenoUdp extends DenoDatagrams {
       ) as UdpDatagrams & Below;
     } catch (error) {
       const addr: UdpAddr = { transport: "udp", hostname, port };
-      throw withCode(openingError("bind", addr, error));
+      throw faceError(openingError("bind", addr, error));
     }
     this.incoming.set(this.below[readiness]);
     for (const membership of this.#early.values()) {
@@ -335,7 +346,7 @@ export class DenoUdp extends DenoDatagrams {
     try {
       await this.#bound().connect({ hostname, port });
     } catch (error) {
-      throw withCode(error);
+      throw faceError(error);
     }
   }
 
@@ -373,7 +384,7 @@ export class DenoUdp extends DenoDatagrams {
       }
       this.#groups.delete(key);
       joined.then(({ leave }) => leave()).catch((error) => {
-        this.error = withCode(error);
+        this.error = faceError(error);
       });
       return;
     }
@@ -393,7 +404,7 @@ export class DenoUdp extends DenoDatagrams {
     this.#groups.set(key, joining);
     joining.catch((error) => {
       this.#groups.delete(key);
-      this.error = withCode(error);
+      this.error = faceError(error);
     });
   }
 }
@@ -431,7 +442,7 @@ export class DenoUnixDatagrams extends DenoDatagrams {
       this.below = bound;
       this.incoming.set(bound[readiness]);
     } catch (error) {
-      throw withCode(openingError("bind", addr, error));
+      throw faceError(openingError("bind", addr, error));
     }
   }
 
@@ -444,7 +455,7 @@ export class DenoUnixDatagrams extends DenoDatagrams {
       }
     } catch (error) {
       const addr: UnixDatagramAddr = { transport: "unixpacket", path };
-      return Promise.reject(withCode(openingError("connect to", addr, error)));
+      return Promise.reject(faceError(openingError("connect to", addr, error)));
     }
     this.#peer = path;
     return Promise.resolve();

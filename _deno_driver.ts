@@ -47,6 +47,7 @@ function check(call: string, family: number, type: number, proto: number) {
 /** Sockets of Deno's. */
 export const denoDriver: Driver = {
   name: "deno",
+  bindsClients: false,
   socket(family, type, proto): DriverSocket {
     check("socket", family, type, proto);
     if (type === SOCK_STREAM) return new DenoStream(family);

@@ -11,8 +11,7 @@ import { listenOnBoth } from "./_dual_stack.ts";
 import { ipv4Bytes, splitZone } from "./_host.ts";
 import { connectTcp, type ConnectTcpOptions, type TcpConn } from "./tcp.ts";
 import { AF_INET, AF_INET6 } from "./_constants.ts";
-import { socketError } from "./_socket_error.ts";
-import { withCode } from "./_wait.ts";
+import { faceError, socketError } from "./_socket_error.ts";
 import type { Endpoint } from "./_sockaddr.ts";
 import type { StreamOptions } from "./_deno_options.ts";
 
@@ -47,7 +46,7 @@ export function bindPort(
     natives = listen(port);
   } catch (error) {
     const address: TcpAddr = { transport: "tcp", hostname, port };
-    throw withCode(openingError("bind", address, error));
+    throw faceError(openingError("bind", address, error));
   }
   const close = () => natives.forEach((native) => native.close());
   const bound = natives[0]!.addr;
@@ -70,7 +69,7 @@ export function bindPort(
       try {
         natives = listen(bound.port, backlog);
       } catch (error) {
-        throw withCode(error);
+        throw faceError(error);
       }
       result.listener = make();
     },
@@ -95,7 +94,7 @@ export function bindPath(path: string): Bound {
       }),
     };
   } catch (error) {
-    throw withCode(openingError("bind", addr, error));
+    throw faceError(openingError("bind", addr, error));
   }
 }
 
@@ -105,6 +104,8 @@ export async function connectPort(
   { hostname, port }: Endpoint,
   options: Omit<ConnectTcpOptions, "hostname" | "port">,
 ): Promise<TcpConn> {
+  // As the system has it: nobody can listen there.
+  if (port === 0) throw socketError("ECONNREFUSED", "connect", "port 0");
   const isFour = family === AF_INET;
   // A name that must not be looked up here is left to the runtime.
   const first = (await resolveHost(hostname, port)).find((address) =>

@@ -19,12 +19,17 @@ function noOption(call: string, hint: string): Error {
 const unknown = (call: string): Error =>
   noOption(call, `Deno has no call for this option; ${ELSEWHERE}`);
 
-/** An integer, a switch, or the four bytes of an integer in the host's order. */
+/** An integer, a switch, or the bytes of an integer in the host's order. */
 function toInt(value: OptionValue): number {
   if (typeof value === "number") return value;
   if (typeof value === "boolean") return Number(value);
+  if (value.length === 1) return value[0]!;
   if (value.length !== 4) {
-    throw socketError("EINVAL", "setsockopt", "expected an integer of 4 bytes");
+    throw socketError(
+      "EINVAL",
+      "setsockopt",
+      "expected an integer of 4 bytes, or of 1",
+    );
   }
   const { buffer, byteOffset } = value;
   return new Int32Array(buffer.slice(byteOffset, byteOffset + 4))[0]!;
@@ -42,6 +47,14 @@ function fromInt(
 /** The number of an error that nobody waited for; 0 for none. */
 function pending(error: unknown): number {
   return error === undefined ? 0 : errno(errorCode(error) ?? "") ?? 0;
+}
+
+/** The system's own timeouts would end no call of the runtime's. */
+function refuseTimeouts(level: number, option: number): void {
+  if (
+    level === C.SOL_SOCKET && option !== -1 &&
+    (option === C.SO_RCVTIMEO || option === C.SO_SNDTIMEO)
+  ) throw noOption("setsockopt", "settimeout() is what bounds a call here");
 }
 
 /** Where a socket is in its life. */
@@ -121,11 +134,14 @@ export class StreamOptions {
     conn: TcpConn | undefined,
   ): void {
     const call = "setsockopt";
-    if (level === C.SOL_SOCKET && option === C.SO_RCVTIMEO) {
-      throw noOption(call, "settimeout() is what bounds a call here");
-    }
+    refuseTimeouts(level, option);
+    if (
+      !this.#isTcp && level === C.SOL_SOCKET && option === C.SO_REUSEADDR
+    ) throw noOption(call, "it means nothing to Unix sockets: leave it out");
     if (!this.#isTcp || option === -1) throw unknown(call);
     if (level === C.SOL_SOCKET && option === C.SO_REUSEADDR) {
+      // Every listener has it.
+      if (state === "bound" && toInt(value) !== 0) return;
       if (state !== "new") {
         throw noOption(call, "Deno can set it before bind() only");
       }
@@ -268,6 +284,7 @@ export class DatagramOptions {
       throw socketError("EINVAL", call, "expected 1 to 255");
     };
     if (option === -1) throw unknown(call);
+    refuseTimeouts(level, option);
     if (level === SOL_SOCKET && this.#family !== C.AF_UNIX) {
       if (option === C.SO_REUSEADDR) {
         return before((n) => this.reuseAddress = n !== 0);
@@ -282,6 +299,9 @@ export class DatagramOptions {
         case C.IP_TTL:
           return before((n) => this.ttl = hops(n));
         case C.IP_MULTICAST_TTL:
+          if (toInt(value) === 0) {
+            throw noOption(call, `Deno takes 1 to 255; ${ELSEWHERE}`);
+          }
           return before((n) => this.multicastTtl = hops(n));
         case C.IP_MULTICAST_LOOP:
           return before((n) => this.multicastLoopback = n !== 0);

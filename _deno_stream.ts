@@ -1,8 +1,10 @@
 /** Stream sockets of the BSD face over the rooms of this package. */
 
 import type { StreamConn } from "./types.ts";
-import { closedResource, withCode } from "./_wait.ts";
+import { isTimeoutError } from "./errors.ts";
+import { interrupted, sleep } from "./_wait.ts";
 import {
+  keeping,
   kept,
   type Readiness,
   readiness,
@@ -27,7 +29,7 @@ import type {
   OptionValue,
   Patience,
 } from "./_driver.ts";
-import { socketError } from "./_socket_error.ts";
+import { faceError, socketError } from "./_socket_error.ts";
 import { toAddress, toEndpoint, unnamed } from "./_sockaddr.ts";
 import {
   bindPath,
@@ -54,13 +56,17 @@ import {
   StreamOptions,
 } from "./_deno_options.ts";
 
-/** How many bytes are read at a time, however many are asked for. */
+/** How many bytes are read at a time, or sent without a wait, however many are asked for. */
 const CHUNK = 65536;
+
+/** How long `close()` leaves the connection open for what was taken and is not out yet, in milliseconds. */
+const LINGER = 10_000;
 
 /** A connection that shows what it has kept, and reads into new memory. */
 type Conn = StreamConn & Watchable & {
   readonly [kept]: Uint8Array;
   [receiving](size: number): Promise<Uint8Array<ArrayBuffer>>;
+  [keeping](size: number): void;
 };
 
 /** A TCP or Unix stream socket. */
@@ -73,10 +79,14 @@ export class DenoStream implements DriverSocket {
   #connecting: AbortController | undefined;
   /** The error of a connect or a send that nobody waited for. */
   #error: unknown;
-  /** Whether what was sent last has gone out. */
+  /** Whether what was sent last has gone out, and no connect is under way. */
   readonly #gate = new Gate(true);
+  /** What was taken and is being sent. */
+  #sending: Promise<unknown> | undefined;
   readonly #reading = new Switch(always);
   #isShut = false;
+  #isClosed = false;
+  #closing: Promise<void> | undefined;
 
   constructor(family: number, options = new StreamOptions(family)) {
     this.#family = family;
@@ -99,7 +109,10 @@ export class DenoStream implements DriverSocket {
   // Listening
 
   bind(address: Address): void {
-    if (this.#bound !== undefined || this.#conn !== undefined) {
+    if (
+      this.#bound !== undefined || this.#conn !== undefined ||
+      this.#connecting !== undefined
+    ) {
       throw socketError("EINVAL", "bind", "the socket has an address already");
     }
     this.#bound = this.#family === AF_UNIX
@@ -112,7 +125,7 @@ export class DenoStream implements DriverSocket {
   }
 
   listen(backlog: number): void {
-    if (this.#conn !== undefined) {
+    if (this.#conn !== undefined || this.#connecting !== undefined) {
       throw socketError("EINVAL", "listen", "the socket is connected");
     }
     // As the system does it: an address of its choice.
@@ -162,13 +175,14 @@ export class DenoStream implements DriverSocket {
         `Deno cannot connect a bound stream socket; ${ELSEWHERE}`,
       );
     }
+    // That of a connect before it, which did not wait.
+    this.#tellError();
     const controller = this.#connecting = new AbortController();
     this.#reading.set(never);
+    this.#gate.set(false);
     const connecting = this.#open(address, patience || undefined, controller);
     if (patience !== 0) return await connecting;
-    this.#gate.set(false);
-    connecting.catch((error) => this.#error = error)
-      .finally(() => this.#gate.set(true));
+    connecting.catch((error) => this.#error = error);
     // On this machine it is often done at once, as it is in the system.
     await soon(() => this.#gate.ready);
     if (this.#conn !== undefined) return;
@@ -195,21 +209,38 @@ export class DenoStream implements DriverSocket {
       this.#options.connected();
       this.#take(conn);
     } catch (error) {
-      if (error instanceof DOMException && error.name === "TimeoutError") {
-        throw timeoutError("connect", timeout!);
-      }
-      throw withCode(error);
+      if (isTimeoutError(error)) throw timeoutError("connect", timeout!);
+      throw faceError(error);
     } finally {
       this.#connecting = undefined;
       // What went wrong is the next call's.
       if (this.#conn === undefined) this.#reading.set(always);
+      // The error is set by then.
+      queueMicrotask(() => this.#gate.set(true));
     }
   }
 
-  /** The connection, or the error that says that there is none. */
+  /** The connection, or the error that says why there is none. */
   #connected(call: string): Conn {
     if (this.#conn !== undefined) return this.#conn;
+    this.#tellError();
     throw socketError("ENOTCONN", call);
+  }
+
+  /** The connection, when a connect that is under way is over. */
+  async #whenConnected(call: string, wait: Patience): Promise<Conn> {
+    if (this.#connecting !== undefined) {
+      await untilReady(this.#gate, wait, call);
+    }
+    return this.#connected(call);
+  }
+
+  /** Tells what has gone wrong during a wait, once. */
+  #tellError(): void {
+    if (this.#isClosed) throw interrupted("Socket");
+    const error = this.#error;
+    this.#error = undefined;
+    if (error !== undefined) throw error;
   }
 
   // Receiving
@@ -232,10 +263,17 @@ export class DenoStream implements DriverSocket {
     flags: number,
     patience: Patience,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    const conn = this.#connected("recv");
     checkFlags(flags, MSG_PEEK | MSG_WAITALL, "recv");
-    if (size === 0) return new Uint8Array(0);
+    if (flags & MSG_PEEK && flags & MSG_WAITALL) {
+      throw socketError(
+        "EOPNOTSUPP",
+        "recv",
+        `a look at all that is to come cannot be waited for; ${ELSEWHERE}`,
+      );
+    }
     const wait = flags & MSG_DONTWAIT ? 0 : patience;
+    const conn = await this.#whenConnected("recv", wait);
+    if (size === 0) return new Uint8Array(0);
     if (flags & MSG_PEEK) return await this.#peek(conn, size, wait);
     const first = await this.#readPatiently(conn, size, wait);
     if (!(flags & MSG_WAITALL) || first.length === size || first.length === 0) {
@@ -250,12 +288,18 @@ export class DenoStream implements DriverSocket {
     wait: Patience,
   ): Promise<Uint8Array<ArrayBuffer>> {
     await untilReady(conn[readiness], wait, "recv");
-    // Looked at at once: nobody has taken it yet.
-    if (conn[kept].length > 0) {
-      return new Uint8Array(conn[kept].subarray(0, size));
-    }
+    if (this.#isClosed) throw interrupted("Socket");
+    const { length } = conn[kept];
     // The end, or an error: a read says which.
-    return await this.#readPatiently(conn, size, wait);
+    if (length === 0) return await this.#readPatiently(conn, size, wait);
+    if (length < Math.min(size, CHUNK)) {
+      // More may have come since.
+      conn[keeping](size);
+      await soon(() => conn[kept].length >= size);
+    }
+    // Somebody else may have taken it meanwhile.
+    if (conn[kept].length === 0) return await this.#peek(conn, size, wait);
+    return new Uint8Array(conn[kept].subarray(0, size));
   }
 
   #readPatiently(
@@ -325,14 +369,12 @@ export class DenoStream implements DriverSocket {
     flags: number,
     patience: Patience,
   ): Promise<number> {
-    const conn = this.#sendable(flags, "send");
+    checkFlags(flags, MSG_EOR, "send");
     const wait = flags & MSG_DONTWAIT ? 0 : patience;
-    if (wait !== null) return await this.#sendAhead(conn, data, wait);
-    try {
-      return await conn.write(data);
-    } catch (error) {
-      throw withCode(error);
-    }
+    const conn = await this.#sendable("send", wait);
+    // Who waits for room in select() does not want to wait in send().
+    if (wait === null && !this.#gate.wasWatched) return await conn.write(data);
+    return await this.#sendAhead(conn, data.subarray(0, CHUNK), wait);
   }
 
   sendall(
@@ -354,8 +396,9 @@ export class DenoStream implements DriverSocket {
     flags: number,
     patience: Patience,
   ): Promise<void> {
-    const conn = this.#sendable(flags, "sendall");
+    checkFlags(flags, MSG_EOR, "sendall");
     const wait = flags & MSG_DONTWAIT ? 0 : patience;
+    const conn = await this.#sendable("sendall", wait);
     if (wait === 0) return void await this.#sendAhead(conn, data, wait);
     await patiently(
       conn,
@@ -367,29 +410,29 @@ export class DenoStream implements DriverSocket {
   }
 
   /** The connection, if nothing has gone wrong with what was sent before. */
-  #sendable(flags: number, call: string): Conn {
-    const conn = this.#connected(call);
-    checkFlags(flags, MSG_EOR, call);
-    if (this.#error === undefined) return conn;
-    const error = this.#error;
-    this.#error = undefined;
-    throw error;
+  async #sendable(call: string, wait: Patience): Promise<Conn> {
+    const conn = this.#conn ?? await this.#whenConnected(call, wait);
+    this.#tellError();
+    return conn;
   }
 
   /** Takes a message whole and writes it by and by. Until it is out the socket is not writable. */
   async #sendAhead(
     conn: Conn,
     data: Uint8Array,
-    wait: number,
+    wait: Patience,
   ): Promise<number> {
     const own = data.slice();
     await sendAhead(
       this.#gate,
       wait,
-      () => conn.writeAll(own),
+      () => {
+        this.#tellError();
+        return this.#sending = conn.writeAll(own);
+      },
       (error) => this.#error = error,
     );
-    if (this.#error !== undefined) this.#sendable(0, "send");
+    this.#tellError();
     return data.length;
   }
 
@@ -415,16 +458,32 @@ export class DenoStream implements DriverSocket {
     try {
       await conn.closeWrite();
     } catch (error) {
-      throw withCode(error);
+      throw faceError(error);
     }
   }
 
   close(): void {
-    this.#connecting?.abort(closedResource("Socket"));
-    this.#conn?.close();
+    this.#isClosed = true;
+    this.#connecting?.abort(interrupted("Socket"));
     this.#bound?.listener.close();
+    if (this.#conn !== undefined) this.#closing = this.#closeConn(this.#conn);
     this.#gate.set(true);
     this.#reading.set(always);
+  }
+
+  /** What was taken goes out, as the system does it after its close(2), but not for ever. */
+  async #closeConn(conn: Conn): Promise<void> {
+    if (!this.#gate.ready) {
+      const over = new AbortController();
+      const out = this.#sending?.catch(() => {}).then(() => over.abort());
+      await Promise.race([out, sleep(LINGER, over.signal)]);
+    }
+    conn.close();
+  }
+
+  async closed(): Promise<void> {
+    await this.#bound?.listener[Symbol.asyncDispose]();
+    await this.#closing;
   }
 
   detach(): Detached {

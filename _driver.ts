@@ -50,6 +50,8 @@ export interface DriverSocket {
   ): Promise<number>;
   shutdown(how: number): Promise<void>;
   close(): void;
+  /** Waits, after `close()`, until the address is free. */
+  closed(): Promise<void>;
   detach(): Detached;
   fileno(): number;
   getsockname(): Address;
@@ -65,11 +67,15 @@ export interface DriverSocket {
   readonly reading: Readiness;
   /** Whether a send would wait, or a connect is under way. */
   readonly writing: Readiness;
+  /** Whether there are urgent data, where the driver can see them. */
+  readonly urgent?: Readiness;
 }
 
 /** Makes sockets. */
 export interface Driver {
   readonly name: "deno" | "libc";
+  /** Whether a stream socket that has an address can connect. */
+  readonly bindsClients: boolean;
   /** @throws {Error} With `code` `"EAFNOSUPPORT"`, `"ESOCKTNOSUPPORT"` or `"EPROTONOSUPPORT"`. */
   socket(family: number, type: number, proto: number): DriverSocket;
   /** Two connected sockets. */

@@ -118,7 +118,7 @@ export function errnoName(
  *
  * @param error The error's number, or its name such as `"EPIPE"`.
  * @param os The OS whose numbers are meant; the running one by default.
- * @returns The text, or `Unknown error` and the value where there is none.
+ * @returns The text; `"Success"` for 0; `Unknown error` and the value where there is none.
  *
  * @example By number and by name
  * ```ts
@@ -133,6 +133,7 @@ export function strerror(
   error: number | string,
   os: string = Deno.build.os,
 ): string {
+  if (error === 0) return "Success";
   const name = typeof error === "number" ? errnoName(error, os) : error;
   return (name === undefined ? undefined : rowOf(name)?.[3]) ??
     `Unknown error ${error}`;

@@ -4,7 +4,7 @@ import { errno, errorCode } from "./errors.ts";
 import {
   checkBoolean,
   checkInteger,
-  checkTimeout,
+  checkPatience,
   notBytes,
 } from "./_check.ts";
 import type { Address, Family } from "./_constants.ts";
@@ -29,6 +29,8 @@ import { socketError } from "./_socket_error.ts";
 export interface Sides {
   readonly reading: Readiness;
   readonly writing: Readiness;
+  /** Whether there are urgent data, where the driver can see them. */
+  readonly urgent?: Readiness;
 }
 
 /** How to look at a socket: nobody but `select` does. */
@@ -51,7 +53,8 @@ const BACKLOG = 128;
 const MOST = 2 ** 31 - 1;
 
 /** A socket, by the names of socket(2) and the calls around it. It is made by `socket()`. */
-export class Socket<A extends Address = Address> implements Disposable {
+export class Socket<A extends Address = Address>
+  implements Disposable, AsyncDisposable {
   /** The family, `AF_INET`, `AF_INET6` or `AF_UNIX`. */
   readonly family: Family<A>;
   /** The type, such as `SOCK_STREAM`. */
@@ -66,7 +69,11 @@ export class Socket<A extends Address = Address> implements Disposable {
   #files = 0;
   #isClosed = false;
 
-  /** Sockets are made by `socket()`. */
+  /**
+   * Sockets are made by `socket()`.
+   *
+   * @throws {TypeError} If it is called by anybody else.
+   */
   constructor(
     below: DriverSocket,
     driver: "deno" | "libc",
@@ -74,6 +81,9 @@ export class Socket<A extends Address = Address> implements Disposable {
     type: number,
     proto: number,
   ) {
+    if (below === undefined) {
+      throw new TypeError("Illegal constructor: sockets are made by socket()");
+    }
     this.#below = below;
     this.driver = driver;
     this.family = family;
@@ -160,12 +170,13 @@ export class Socket<A extends Address = Address> implements Disposable {
 
   /**
    * Connects to a peer, connect(2). For datagrams, nothing is sent: it is where they go to by default, and
-   * only the peer is heard.
+   * with UDP only the peer is heard.
    *
    * @param address The peer.
    * @throws {Error} With `code` `"ECONNREFUSED"`, `"EHOSTUNREACH"`, `"EISCONN"`, `"EINPROGRESS"` if the
-   * socket is non-blocking (it is writable when it is done, and `SO_ERROR` tells how it went),
-   * `"EALREADY"` while it is, `"EBADF"` if the socket is closed, or another of connect(2).
+   * socket is non-blocking (it is writable when it is done, and `SO_ERROR` or the next call tells how it
+   * went), `"EALREADY"` while it is, `"EAI_NONAME"` for a host that is none, `"EBADF"` if the socket is
+   * closed, or another of connect(2).
    * @throws {DOMException} Named `"TimeoutError"`, if {@linkcode Socket.settimeout} ran out.
    * @throws {TypeError | RangeError} If the address does not have the family's shape.
    */
@@ -180,6 +191,7 @@ export class Socket<A extends Address = Address> implements Disposable {
    *
    * @param address The peer.
    * @returns 0, or the number of errno(3): `errno("ECONNREFUSED")`.
+   * @throws {Error} With `code` `"EAI_NONAME"` for a host that is none; a missing permission.
    * @throws {TypeError | RangeError} If the address does not have the family's shape.
    */
   async connect_ex(address: A): Promise<number> {
@@ -187,6 +199,8 @@ export class Socket<A extends Address = Address> implements Disposable {
       await this.connect(address);
       return 0;
     } catch (error) {
+      // A missing permission is no answer of the system's.
+      if (error instanceof Deno.errors.NotCapable) throw error;
       const number = errno(errorCode(error) ?? "");
       if (number === undefined) throw error;
       return number;
@@ -194,7 +208,9 @@ export class Socket<A extends Address = Address> implements Disposable {
   }
 
   /**
-   * Shuts one direction or both, shutdown(2). It waits until what was sent before is on its way.
+   * Shuts one direction or both, shutdown(2). It waits until what was sent before is on its way. On Deno's
+   * driver what has come and is not read is lost with the receiving half, and a `recv` that waits without a
+   * timeout is not woken.
    *
    * @param how `SHUT_RD`, `SHUT_WR` or `SHUT_RDWR`.
    * @throws {Error} With `code` `"ENOTCONN"` if there is no peer, `"EINVAL"` for another `how`, `"EBADF"`
@@ -214,7 +230,7 @@ export class Socket<A extends Address = Address> implements Disposable {
    * Receives, recv(2).
    *
    * @param bufsize How many bytes at most.
-   * @param flags `MSG_PEEK`, `MSG_WAITALL`, `MSG_DONTWAIT`.
+   * @param flags `MSG_PEEK`, `MSG_WAITALL`, `MSG_DONTWAIT`; on Deno's driver not the first two together.
    * @returns What came: empty at the end of a stream. Of a datagram the rest is lost.
    * @throws {Error} With `code` `"EAGAIN"` if nothing is there and the call may not wait, `"ENOTCONN"`,
    * `"ECONNRESET"`, `"EOPNOTSUPP"` for other flags, `"EBADF"` if the socket is closed.
@@ -300,7 +316,8 @@ export class Socket<A extends Address = Address> implements Disposable {
   // Sending
 
   /**
-   * Sends what fits, send(2).
+   * Sends what fits, send(2). On Deno's driver a call that may not wait for ever takes 64 KiB at most, and
+   * the next one would wait until they are out.
    *
    * @param data The bytes.
    * @param flags `MSG_DONTWAIT`, `MSG_NOSIGNAL`.
@@ -372,9 +389,11 @@ export class Socket<A extends Address = Address> implements Disposable {
    *
    * @param ms **Milliseconds**; 0 for not at all (non-blocking), `null` for as long as it takes.
    * @throws {TypeError | RangeError} If it is negative or no number.
+   * @throws {Deno.errors.BadResource} With `code` `"EBADF"`, if the socket is closed.
    */
   settimeout(ms: number | null): void {
-    if (ms !== null && ms !== 0) checkTimeout(ms ?? NaN);
+    this.#open("settimeout");
+    checkPatience(ms);
     this.#patience = ms;
   }
 
@@ -388,8 +407,10 @@ export class Socket<A extends Address = Address> implements Disposable {
    *
    * @param flag Whether calls wait.
    * @throws {TypeError} If it is not a boolean.
+   * @throws {Deno.errors.BadResource} With `code` `"EBADF"`, if the socket is closed.
    */
   setblocking(flag: boolean): void {
+    this.#open("setblocking");
     checkBoolean(flag ?? null, "flag");
     this.#patience = flag ? null : 0;
   }
@@ -532,7 +553,14 @@ export class Socket<A extends Address = Address> implements Disposable {
     return detached;
   }
 
-  /** Closes the socket, close(2), when its files are closed too. More than one call does no harm. */
+  /**
+   * Closes the socket, close(2), when its files are closed too. Calls that wait reject with `code`
+   * `"EINTR"`. More than one call does no harm.
+   *
+   * What a timed or non-blocking `send` has taken still goes out, for 10 seconds at most. On Deno's driver an
+   * address that something has waited at is free a turn of the event loop later: `await using`, or
+   * `await socket[Symbol.asyncDispose]()`, waits for that.
+   */
   close(): void {
     this.#isClosed = true;
     this.#closeUnused();
@@ -547,6 +575,13 @@ export class Socket<A extends Address = Address> implements Disposable {
   /** {@linkcode Socket.close}. */
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /** {@linkcode Socket.close}; resolves when what was below is gone and the address is free. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const below = this.#below;
+    this.close();
+    if (this.#below === undefined) await below?.closed();
   }
 }
 

@@ -1,6 +1,6 @@
 /** How sockets of the BSD face are made, on whichever driver. */
 
-import { checkBoolean, checkInteger } from "./_check.ts";
+import { checkBoolean, checkInteger, checkPatience } from "./_check.ts";
 import {
   type Address,
   AF_INET,
@@ -74,7 +74,7 @@ export async function makePair<A extends Address>(
 export interface CreateConnectionOptions {
   /** How long each try may take, in milliseconds, and the socket's timeout from then on; `null` by default. */
   timeout?: number | null;
-  /** Our own address. */
+  /** Our own address; an error on Deno's driver, which cannot choose it. */
   source_address?: Address;
 }
 
@@ -84,6 +84,14 @@ export async function connectAny(
   [host, port]: readonly [string, number | string],
   { timeout = null, source_address }: CreateConnectionOptions,
 ): Promise<Socket> {
+  checkPatience(timeout);
+  if (source_address !== undefined && !driver.bindsClients) {
+    throw socketError(
+      "EOPNOTSUPP",
+      "create_connection",
+      "Deno cannot choose our own address; the sockets of @berkeley/sockets/libc can",
+    );
+  }
   let last: unknown;
   const infos = await getaddrinfo(host, port, AF_UNSPEC, SOCK_STREAM);
   for (const [family, type, proto, , address] of infos) {
@@ -110,7 +118,10 @@ export interface CreateServerOptions {
   backlog?: number;
   /** Whether other sockets may listen on the same port. */
   reuse_port?: boolean;
-  /** Whether a server of `AF_INET6` takes connections of IPv4 too. */
+  /**
+   * Whether a server of `AF_INET6` takes connections of IPv4 too. **On Deno's driver, on `"::"`, it does by
+   * default**, and `false` is an error.
+   */
   dualstack_ipv6?: boolean;
 }
 

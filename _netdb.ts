@@ -1,9 +1,16 @@
-/** Names of hosts and services: getaddrinfo(3), getservbyname(3). */
+/** Addresses of names, and names of addresses: getaddrinfo(3), getnameinfo(3), gethostbyname(3). */
 
-import { errorCode } from "./errors.ts";
-import { checkInteger, show } from "./_check.ts";
-import { ipBytes, ipv4Bytes, mappedIPv4, splitZone } from "./_host.ts";
-import { lookUp } from "./_open.ts";
+import { AddressSyntaxError, errorCode } from "./errors.ts";
+import { checkInteger, checkText, show } from "./_check.ts";
+import {
+  ipBytes,
+  ipv4Bytes,
+  isIPv6Text,
+  mappedIPv4,
+  splitZone,
+} from "./_host.ts";
+import { joinHostPort } from "./addr.ts";
+import { demandNet, lookUp } from "./_open.ts";
 import {
   type Address,
   AF_INET,
@@ -16,146 +23,31 @@ import {
   AI_NUMERICSERV,
   AI_PASSIVE,
   AI_V4MAPPED,
+  type Family,
+  type Inet6Address,
+  type InetAddress,
   IPPROTO_TCP,
   IPPROTO_UDP,
+  NI_DGRAM,
+  NI_NAMEREQD,
+  NI_NOFQDN,
+  NI_NUMERICHOST,
+  NI_NUMERICSERV,
   SOCK_DGRAM,
   SOCK_RAW,
   SOCK_STREAM,
 } from "./_constants.ts";
-import { socketError } from "./_socket_error.ts";
-
-// Services
-
-/** Well-known services of IANA's registry: port, and the protocols if it is not both. */
-const SERVICES: Readonly<Record<string, readonly [number, string?]>> = {
-  echo: [7],
-  discard: [9],
-  daytime: [13],
-  chargen: [19],
-  "ftp-data": [20, "tcp"],
-  ftp: [21, "tcp"],
-  ssh: [22, "tcp"],
-  telnet: [23, "tcp"],
-  smtp: [25, "tcp"],
-  time: [37],
-  whois: [43, "tcp"],
-  domain: [53],
-  bootps: [67, "udp"],
-  bootpc: [68, "udp"],
-  tftp: [69, "udp"],
-  gopher: [70, "tcp"],
-  finger: [79, "tcp"],
-  http: [80, "tcp"],
-  kerberos: [88],
-  pop3: [110, "tcp"],
-  sunrpc: [111],
-  auth: [113, "tcp"],
-  nntp: [119, "tcp"],
-  ntp: [123, "udp"],
-  imap2: [143, "tcp"],
-  imap: [143, "tcp"],
-  snmp: [161],
-  "snmp-trap": [162],
-  ldap: [389],
-  https: [443],
-  "microsoft-ds": [445],
-  submissions: [465, "tcp"],
-  syslog: [514, "udp"],
-  rtsp: [554],
-  submission: [587, "tcp"],
-  ldaps: [636],
-  "domain-s": [853],
-  rsync: [873, "tcp"],
-  ftps: [990, "tcp"],
-  telnets: [992, "tcp"],
-  imaps: [993, "tcp"],
-  pop3s: [995, "tcp"],
-  socks: [1080, "tcp"],
-  "ms-sql-s": [1433, "tcp"],
-  mqtt: [1883],
-  nfs: [2049],
-  mysql: [3306, "tcp"],
-  sip: [5060],
-  "sip-tls": [5061],
-  "xmpp-client": [5222, "tcp"],
-  postgresql: [5432, "tcp"],
-  amqp: [5672],
-  redis: [6379, "tcp"],
-  "http-alt": [8080],
-};
-
-function portOf(name: string, proto: string | undefined): number | undefined {
-  if (!Object.hasOwn(SERVICES, name)) return undefined;
-  const [port, only] = SERVICES[name]!;
-  return proto === undefined || only === undefined || only === proto
-    ? port
-    : undefined;
-}
-
-/**
- * The port of a well-known service, getservbyname(3): those of about fifty common ones, from a table of
- * this package's; no file is read.
- *
- * @param name Such as `"http"`.
- * @param proto `"tcp"` or `"udp"`; any by default.
- * @returns The port.
- * @throws {Deno.errors.NotFound} With `code` `"ENOENT"`, if the service is not in the table.
- *
- * @example
- * ```ts
- * import { getservbyname } from "@berkeley/sockets/socket";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(getservbyname("http"), 80);
- * assertEquals(getservbyname("ntp", "udp"), 123);
- * ```
- */
-export function getservbyname(name: string, proto?: "tcp" | "udp"): number {
-  const port = portOf(name, proto);
-  if (port !== undefined) return port;
-  const over = proto === undefined ? "" : ` over ${show(proto)}`;
-  throw socketError(
-    "ENOENT",
-    "getservbyname",
-    `no service ${show(name)}${over}`,
-  );
-}
-
-// Hosts
+import { inet_aton, inet_ntoa, inet_ntop, inet_pton } from "./_inet.ts";
+import { gaiError, portOf, serviceAt } from "./_services.ts";
 
 /** One way to reach a host: what `socket()` takes, the canonical name, and what `connect()` takes. */
 export type AddrInfo = readonly [
-  family: number,
+  family: Family,
   type: number,
   proto: number,
   canonname: string,
   sockaddr: Address,
 ];
-
-/** The texts of gai_strerror(3). */
-const GAI = {
-  EAI_BADFLAGS: "Bad value for ai_flags",
-  EAI_NONAME: "Name or service not known",
-  EAI_AGAIN: "Temporary failure in name resolution",
-  EAI_FAIL: "Non-recoverable failure in name resolution",
-  EAI_FAMILY: "ai_family not supported",
-  EAI_SOCKTYPE: "ai_socktype not supported",
-  EAI_SERVICE: "Servname not supported for ai_socktype",
-  EAI_ADDRFAMILY: "Address family for hostname not supported",
-};
-
-function gaiError(
-  code: keyof typeof GAI,
-  what: string,
-  cause?: unknown,
-): Error {
-  return Object.assign(
-    new Error(`getaddrinfo: ${GAI[code]} (${code}): ${what}`, {
-      ...(cause !== undefined && { cause }),
-    }),
-    { code },
-  );
-}
 
 /** Types of sockets, their protocols, and those protocols' names. */
 const KINDS = [
@@ -183,7 +75,11 @@ function kindsOf(
     (proto === 0 || proto === own || known === SOCK_RAW)
   );
   if (fitting.length === 0) {
-    throw gaiError("EAI_SOCKTYPE", `type ${type} with protocol ${proto}`);
+    throw gaiError(
+      "getaddrinfo",
+      "EAI_SOCKTYPE",
+      `type ${type} with protocol ${proto}`,
+    );
   }
   const kinds: Kind[] = [];
   for (const [known, own, name] of fitting) {
@@ -195,7 +91,9 @@ function kindsOf(
     }
     kinds.push({ type: known, proto: known === SOCK_RAW ? proto : own, port });
   }
-  if (kinds.length === 0) throw gaiError("EAI_SERVICE", show(service));
+  if (kinds.length === 0) {
+    throw gaiError("getaddrinfo", "EAI_SERVICE", show(service));
+  }
   return kinds;
 }
 
@@ -218,11 +116,47 @@ function servicePort(
     );
   }
   if (/^\d+$/.test(service)) {
-    if (Number(service) > 65535) throw gaiError("EAI_SERVICE", show(service));
+    if (Number(service) > 65535) {
+      throw gaiError("getaddrinfo", "EAI_SERVICE", show(service));
+    }
     return Number(service);
   }
-  if (flags & AI_NUMERICSERV) throw gaiError("EAI_NONAME", show(service));
+  if (flags & AI_NUMERICSERV) {
+    throw gaiError("getaddrinfo", "EAI_NONAME", show(service));
+  }
   return proto === undefined ? undefined : portOf(service, proto);
+}
+
+/**
+ * A literal as the system writes it; `undefined` for what is none. Those of IPv4 are read as inet_aton(3)
+ * reads them, as getaddrinfo(3) does: "127.1" is one.
+ */
+function literal(host: string): string | undefined {
+  if (isIPv6Text(host)) {
+    const [address, zone] = splitZone(host);
+    const text = inet_ntop(AF_INET6, inet_pton(AF_INET6, address));
+    return zone === undefined ? text : `${text}%${zone}`;
+  }
+  try {
+    return inet_ntoa(inet_aton(host));
+  } catch (error) {
+    if (error instanceof AddressSyntaxError) return undefined;
+    throw error;
+  }
+}
+
+/** A literal in a family: mapped ones are of both. */
+function literalOf(text: string, family: number, flags: number): string {
+  const isFour = ipv4Bytes(text) !== undefined;
+  const four = isFour ? undefined : mappedIPv4(ipBytes(text)!);
+  if (family === AF_INET && four !== undefined) return four.join(".");
+  if (
+    family === AF_INET && !isFour ||
+    family === AF_INET6 && isFour && !(flags & AI_V4MAPPED)
+  ) {
+    throw gaiError("getaddrinfo", "EAI_ADDRFAMILY", show(text));
+  }
+  return text;
 }
 
 /** The addresses of a host, without a query where it is a literal or missing. */
@@ -240,23 +174,21 @@ async function addressesOf(
       `Invalid host: expected a string or null, got ${show(host)}`,
     );
   }
-  if (ipBytes(host) !== undefined) {
-    const isFour = ipv4Bytes(host) !== undefined;
-    if (
-      family === AF_INET && !isFour ||
-      family === AF_INET6 && isFour && !(flags & AI_V4MAPPED)
-    ) {
-      throw gaiError("EAI_ADDRFAMILY", show(host));
-    }
-    return [host];
+  const text = literal(host);
+  if (text !== undefined) return [literalOf(text, family, flags)];
+  if (flags & AI_NUMERICHOST) {
+    throw gaiError("getaddrinfo", "EAI_NONAME", show(host));
   }
-  if (flags & AI_NUMERICHOST) throw gaiError("EAI_NONAME", show(host));
   try {
     return await lookUp(host);
   } catch (error) {
     const code = errorCode(error);
-    if (code === "ENOTFOUND") throw gaiError("EAI_NONAME", show(host), error);
-    if (code === "EAI_AGAIN") throw gaiError("EAI_AGAIN", show(host), error);
+    if (code === "ENOTFOUND") {
+      throw gaiError("getaddrinfo", "EAI_NONAME", show(host), error);
+    }
+    if (code === "EAI_AGAIN") {
+      throw gaiError("getaddrinfo", "EAI_AGAIN", show(host), error);
+    }
     throw error;
   }
 }
@@ -291,7 +223,7 @@ function hasFamily(isSix: boolean): boolean {
 }
 
 /** A host and port as the face's address of its family. */
-function sockaddr(host: string, port: number): [number, Address] {
+function sockaddr(host: string, port: number): [Family, Address] {
   if (ipv4Bytes(host) !== undefined) return [AF_INET, [host, port]];
   const [address, zone] = splitZone(host);
   const isIndex = zone !== undefined && /^\d+$/.test(zone);
@@ -304,7 +236,8 @@ function sockaddr(host: string, port: number): [number, Address] {
 /**
  * The addresses of a host and service, getaddrinfo(3).
  *
- * A literal costs no query. A name needs a grant for it (`--allow-net`, or that name) and goes to the
+ * A literal costs no query; short forms such as `"127.1"` are read as {@linkcode inet_aton} reads them, and
+ * an IPv4-mapped one is an address of `AF_INET` too. A name needs a grant for it (`--allow-net`, or that name) and goes to the
  * system's resolver: the hosts file, then DNS. The canonical name is the host as it was given.
  * `AI_ADDRCONFIG` needs `--allow-sys=networkInterfaces`, and is without effect otherwise.
  *
@@ -331,6 +264,18 @@ function sockaddr(host: string, port: number): [number, Address] {
  * assertEquals(family, AF_INET);
  * assertEquals(address, ["127.0.0.1", 80]);
  * ```
+ *
+ * @example The loop of the textbooks
+ * ```ts
+ * import { create_server, getaddrinfo, SOCK_STREAM, socket } from "@berkeley/sockets/socket";
+ *
+ * using server = create_server(["127.0.0.1", 0]);
+ * const [, port] = server.getsockname();
+ * for (const [af, type, proto, , sa] of await getaddrinfo("localhost", port, 0, SOCK_STREAM)) {
+ *   using client = socket(af, type, proto);
+ *   if (await client.connect_ex(sa) === 0) break;
+ * }
+ * ```
  */
 export async function getaddrinfo(
   host: string | null,
@@ -346,16 +291,20 @@ export async function getaddrinfo(
     checkInteger(value, name, 0, 2 ** 31 - 1);
   }
   if (!Number.isInteger(flags) || (flags & ~known) !== 0) {
-    throw gaiError("EAI_BADFLAGS", show(flags));
+    throw gaiError("getaddrinfo", "EAI_BADFLAGS", show(flags));
   }
   if (flags & AI_CANONNAME && host === null) {
-    throw gaiError("EAI_BADFLAGS", "AI_CANONNAME without a host");
+    throw gaiError(
+      "getaddrinfo",
+      "EAI_BADFLAGS",
+      "AI_CANONNAME without a host",
+    );
   }
   if (family !== AF_UNSPEC && family !== AF_INET && family !== AF_INET6) {
-    throw gaiError("EAI_FAMILY", show(family));
+    throw gaiError("getaddrinfo", "EAI_FAMILY", show(family));
   }
   if (host === null && service === null) {
-    throw gaiError("EAI_NONAME", "neither a host nor a service");
+    throw gaiError("getaddrinfo", "EAI_NONAME", "neither a host nor a service");
   }
   const kinds = kindsOf(service, type, proto, flags);
   let hosts = fitting(await addressesOf(host, family, flags), family, flags);
@@ -372,6 +321,127 @@ export async function getaddrinfo(
       return [family, type, proto, i + j === 0 ? canonname : "", address];
     })
   );
-  if (infos.length === 0) throw gaiError("EAI_NONAME", show(host));
+  if (infos.length === 0) {
+    throw gaiError("getaddrinfo", "EAI_NONAME", show(host));
+  }
   return infos as [AddrInfo, ...AddrInfo[]];
+}
+
+/**
+ * The first IPv4 address of a host, gethostbyname(3), as Python's call of that name gives it.
+ *
+ * It is {@linkcode getaddrinfo} with `AF_INET`, and needs the same permission.
+ *
+ * @param name A name or a literal; `""` is `"0.0.0.0"`, and `"<broadcast>"` is `"255.255.255.255"`.
+ * @returns The address in dotted decimal.
+ * @throws {Error} With a `code` as `getaddrinfo` has it: `"EAI_NONAME"` for a name without such an address,
+ * `"EAI_ADDRFAMILY"` for a literal of IPv6.
+ * @throws {Deno.errors.NotCapable} If the permission for the name is missing.
+ * @throws {TypeError} If the name is not a string.
+ *
+ * @example
+ * ```ts
+ * import { gethostbyname } from "@berkeley/sockets/socket";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(await gethostbyname("localhost"), "127.0.0.1");
+ * ```
+ */
+export async function gethostbyname(name: string): Promise<string> {
+  checkText(name, "name");
+  if (name === "") return "0.0.0.0";
+  if (name === "<broadcast>") return "255.255.255.255";
+  const [[, , , , address]] = await getaddrinfo(name, 0, AF_INET, SOCK_STREAM);
+  return (address as InetAddress)[0];
+}
+
+/** The name of an address; `undefined` if it has none. */
+async function nameOf(
+  address: string,
+  port: number,
+): Promise<string | undefined> {
+  demandNet(joinHostPort(address, port));
+  const { lookupService } = await import("node:dns/promises");
+  try {
+    return (await lookupService(address, port)).hostname;
+  } catch (error) {
+    if (errorCode(error) === "ENOTFOUND") return undefined;
+    if (errorCode(error) !== "EAI_AGAIN") throw error;
+    throw gaiError("getnameinfo", "EAI_AGAIN", show(address), error);
+  }
+}
+
+/**
+ * The names of an address and its port, getnameinfo(3).
+ *
+ * With `NI_NUMERICHOST` nothing is asked and no permission needed. Without it the address goes to the
+ * system's resolver, the hosts file and then DNS, and needs a grant: `--allow-net`, or that address, with
+ * or without the port. Names of services are those of {@linkcode getservbyport}. `NI_NOFQDN` is without
+ * effect, for the own domain is not known here.
+ *
+ * @param sockaddr An address of `AF_INET` or `AF_INET6`, its host a literal.
+ * @param flags `NI_*`.
+ * @returns The host's name, or its literal where it has none; and the service over TCP, with `NI_DGRAM` over
+ * UDP, or the port as text where there is none. The zone of a literal is the number of the interface.
+ * @throws {Error} With `code` `"EAI_NONAME"` if the host is no literal, or has no name and `NI_NAMEREQD` is
+ * given, which together with `NI_NUMERICHOST` is always so; `"EAI_AGAIN"` if the resolver has no answer
+ * now; `"EAI_BADFLAGS"` for a flag that does not exist.
+ * @throws {Deno.errors.NotCapable} If the permission for the address is missing.
+ * @throws {TypeError | RangeError} If the address is not of such a shape, or a number in it out of range.
+ *
+ * @example
+ * ```ts
+ * import { getnameinfo, NI_DGRAM, NI_NUMERICHOST, NI_NUMERICSERV } from "@berkeley/sockets/socket";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(await getnameinfo(["127.0.0.1", 80], NI_NUMERICHOST), ["127.0.0.1", "http"]);
+ * assertEquals(await getnameinfo(["::1", 123], NI_NUMERICHOST | NI_DGRAM), ["::1", "ntp"]);
+ * assertEquals(await getnameinfo(["::1", 80], NI_NUMERICHOST | NI_NUMERICSERV), ["::1", "80"]);
+ * ```
+ */
+export async function getnameinfo(
+  sockaddr: InetAddress | Inet6Address,
+  flags: number = 0,
+): Promise<[host: string, service: string]> {
+  const known = NI_NUMERICHOST | NI_NUMERICSERV | NI_NOFQDN | NI_NAMEREQD |
+    NI_DGRAM;
+  if (!Number.isInteger(flags) || (flags & ~known) !== 0) {
+    throw gaiError("getnameinfo", "EAI_BADFLAGS", show(flags));
+  }
+  const [address, zone, port] = checkSockaddr(sockaddr);
+  let host: string | undefined;
+  if (!(flags & NI_NUMERICHOST)) host = await nameOf(address, port);
+  if (host === undefined && flags & NI_NAMEREQD) {
+    throw gaiError("getnameinfo", "EAI_NONAME", `no name of ${show(address)}`);
+  }
+  const service = flags & NI_NUMERICSERV
+    ? undefined
+    : serviceAt(port, flags & NI_DGRAM ? "udp" : "tcp");
+  return [host ?? address + zone, service ?? `${port}`];
+}
+
+/** The literal of an address as the system writes it, its zone with the sign before it, and its port. */
+function checkSockaddr(
+  sockaddr: InetAddress | Inet6Address,
+): [address: string, zone: string, port: number] {
+  const wrong = (wanted: string) =>
+    new TypeError(`Invalid address: expected ${wanted}, got ${show(sockaddr)}`);
+  if (
+    !Array.isArray(sockaddr) || sockaddr.length < 2 || sockaddr.length > 4
+  ) throw wrong("[host, port] or [host, port, flowinfo, scopeid]");
+  const [host, port, flowinfo = 0, scopeid = 0] = sockaddr as Inet6Address;
+  checkText(host, "host");
+  checkInteger(port, "port", 0, 65535);
+  checkInteger(flowinfo, "flowinfo", 0, 2 ** 20 - 1);
+  checkInteger(scopeid, "scopeid", 0, 2 ** 32 - 1);
+  const text = literal(host);
+  if (text === undefined) {
+    throw gaiError("getnameinfo", "EAI_NONAME", `${show(host)} is no literal`);
+  }
+  const [address, zone] = splitZone(text);
+  if (ipv4Bytes(address) !== undefined && sockaddr.length > 2) {
+    throw wrong("[host, port] of an IPv4 address");
+  }
+  if (zone !== undefined) return [address, `%${zone}`, port];
+  return [address, scopeid === 0 ? "" : `%${scopeid}`, port];
 }

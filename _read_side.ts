@@ -58,6 +58,10 @@ export class ReadSide implements Lender {
   #buffer: Uint8Array<ArrayBuffer> | undefined;
   #from = 0;
   #to = 0;
+  /** Where in the buffer the kept read puts what it brings. */
+  #at = 0;
+  /** How many bytes somebody wants to see kept, without taking any. */
+  #wanted = 0;
   #discarding: Promise<boolean> | undefined;
   /** Whether somebody waits for the discarding to end. */
   #held = false;
@@ -101,6 +105,14 @@ export class ReadSide implements Lender {
     return this.#buffer?.subarray(this.#from, this.#to) ?? NOTHING;
   }
 
+  /** Reads on behind what is kept, until so many bytes are, or the stream is over; nobody waits for it. */
+  keep(size: number): void {
+    if (this.#closed || this.#discarding !== undefined) return;
+    this.#wanted = Math.min(size, MAX_BUFFER);
+    this.#makeQueue();
+    this.#pump();
+  }
+
   watch(onReady: () => void, holds = true): () => void {
     const watchers = this.#watchers ??= new Watchers();
     watchers.add(onReady, holds);
@@ -117,7 +129,10 @@ export class ReadSide implements Lender {
 
   borrow(most: number): Uint8Array<ArrayBuffer> | undefined {
     const size = this.#to - this.#from;
-    if (size === 0 || size > most || this.#queue?.head !== undefined) return;
+    if (
+      size === 0 || size > most || this.#queue?.head !== undefined ||
+      this.#keeper?.pending
+    ) return;
     const chunk = this.#buffer!.subarray(this.#from, this.#to);
     this.#buffer = undefined;
     this.#from = this.#to = 0;
@@ -250,11 +265,14 @@ export class ReadSide implements Lender {
       () => this.#pump(),
     );
     for (;;) {
-      if (this.#from < this.#to) {
-        if (queue.head === undefined) break;
-        this.#serve(queue.head.payload);
-      } else if (keeper.settled) {
+      if (keeper.settled && this.#canTakeIn(keeper)) {
         this.#takeIn(keeper, queue);
+      } else if (this.#from < this.#to) {
+        if (queue.head === undefined) {
+          if (this.#to - this.#from < this.#wanted) keeper.run();
+          break;
+        }
+        this.#serve(queue.head.payload);
       } else if (queue.head?.payload.length === 0) {
         // Its caller has transferred the buffer away; a read of nothing would end at once, for ever.
         queue.resolve(0);
@@ -265,6 +283,12 @@ export class ReadSide implements Lender {
     }
     if (!keeper.pending && this.#from === this.#to) this.#dropBuffer();
     this.#update();
+  }
+
+  /** The end, or an error, has its time when all before it has been read. */
+  #canTakeIn({ outcome }: Keeper<number | null>): boolean {
+    return this.#from === this.#to ||
+      outcome !== undefined && "value" in outcome && outcome.value !== null;
   }
 
   /** Whether somebody waits to be told that there is something. */
@@ -280,6 +304,7 @@ export class ReadSide implements Lender {
     if (n === buffer.length) p.set(buffer);
     else if (n > 0) p.set(buffer.subarray(this.#from, this.#from + n));
     this.#from += n;
+    this.#wanted = 0;
     this.#queue!.resolve(n);
   }
 
@@ -298,8 +323,10 @@ export class ReadSide implements Lender {
     if (n !== null) {
       this.bytes += n;
       if (this.#discarding !== undefined || this.#closed) return;
-      this.#from = 0;
-      this.#to = n;
+      if (this.#from === this.#to) this.#from = this.#at;
+      this.#to = this.#at + n;
+      if (this.#to - this.#from >= this.#wanted) this.#wanted = 0;
+      if (this.#at > 0) return;
       if (n === this.#watchSize) {
         this.#watchSize = Math.min(4 * n, MAX_WATCH);
       } else if (4 * n < this.#watchSize) {
@@ -322,7 +349,21 @@ export class ReadSide implements Lender {
     else if (queue.head !== undefined) queue.reject(error);
   }
 
+  /** Makes room behind what is kept, in a buffer that is large enough for all that is wanted. */
+  #startBehind(): Promise<number | null> {
+    const before = this.kept;
+    const buffer = takeBuffer(this.#wanted);
+    buffer.set(before);
+    if (this.#buffer !== undefined) giveBuffer(this.#buffer);
+    this.#buffer = buffer;
+    this.#from = 0;
+    this.#at = this.#to = before.length;
+    return this.#native.read(buffer.subarray(this.#at, this.#wanted));
+  }
+
   #startKept(): Promise<number | null> {
+    if (this.#from < this.#to) return this.#startBehind();
+    this.#at = 0;
     const wanted = this.#queue!.head?.payload.length;
     const asked = wanted === undefined
       ? this.#watchSize

@@ -12,6 +12,9 @@ export const lending: unique symbol = Symbol("lending");
 /** Where a stream reads into memory that is the caller's from then on. */
 export const receiving: unique symbol = Symbol("receiving");
 
+/** Where a stream is told to keep more than it does, for those who look at it without taking it. */
+export const keeping: unique symbol = Symbol("keeping");
+
 /** Lends out what has come. */
 export interface Lender extends Readiness {
   /**

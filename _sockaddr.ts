@@ -11,6 +11,7 @@ import {
   AF_UNIX,
   type Inet6Address,
 } from "./_constants.ts";
+import { faceError } from "./_socket_error.ts";
 
 /** What an address of a family looks like. */
 const SHAPES = new Map<number, string>([
@@ -60,9 +61,14 @@ export function toEndpoint(family: number, address: Address): Endpoint {
   if (host === "<broadcast>" && isFour) {
     return { hostname: "255.255.255.255", port };
   }
-  const hostname = checkHostname(
-    host === "localhost" ? isFour ? "127.0.0.1" : "::1" : host,
-  );
+  let hostname: string;
+  try {
+    hostname = checkHostname(
+      host === "localhost" ? isFour ? "127.0.0.1" : "::1" : host,
+    );
+  } catch (error) {
+    throw faceError(error);
+  }
   const hasZone = hostname.includes("%") || scopeid === 0;
   return { hostname: hasZone ? hostname : `${hostname}%${scopeid}`, port };
 }

@@ -11,6 +11,7 @@ import { checkOptions, checkTimeout } from "./_check.ts";
 import { closedResource, Shared, sleep } from "./_wait.ts";
 import { toReadableStream, toWritableStream } from "./io.ts";
 import {
+  keeping,
   kept,
   type Lender,
   lending,
@@ -58,6 +59,10 @@ export abstract class Stream<N extends NativeStream, A extends SocketAddr>
   /** What has come and nobody has taken, as far as it is here: a view, good until the next call. */
   get [kept](): Uint8Array {
     return this.#in.kept;
+  }
+
+  [keeping](size: number): void {
+    this.#in.keep(size);
   }
 
   abstract get localAddr(): A;

@@ -111,6 +111,8 @@ export async function patiently<T>(
 export class Gate implements Readiness {
   readonly #watchers = new Watchers();
   #isOpen: boolean;
+  /** Whether anybody has ever looked. */
+  wasWatched = false;
 
   constructor(isOpen: boolean) {
     this.#isOpen = isOpen;
@@ -127,6 +129,7 @@ export class Gate implements Readiness {
   }
 
   watch(onReady: () => void, holds = true): () => void {
+    this.wasWatched = true;
     this.#watchers.add(onReady, holds);
     if (this.#isOpen) this.#watchers.notify();
     return () => this.#watchers.remove(onReady);
@@ -143,7 +146,7 @@ export class Gate implements Readiness {
  */
 export async function sendAhead(
   gate: Gate,
-  wait: number,
+  wait: Patience,
   send: () => Promise<unknown>,
   onError: (error: unknown) => void,
 ): Promise<void> {

@@ -31,7 +31,7 @@
  * @module
  */
 
-import { checkInteger, checkTimeout, show } from "./_check.ts";
+import { checkInteger, checkPatience, show } from "./_check.ts";
 import { MAX_DELAY } from "./_wait.ts";
 import type { Readiness } from "./_readiness.ts";
 import { type Sides, sidesOf, type Socket } from "./_face.ts";
@@ -51,24 +51,25 @@ function look(socket: Selectable): Sides {
   );
 }
 
-/** Waits until something is done, or a time is over; 0 is at most one turn of the event loop. */
+/**
+ * Waits until something is done, or a time is over; 0 is at most one turn of the event loop. Somebody waits,
+ * so the process is kept alive, whatever the sockets are.
+ */
 async function within(
   promise: Promise<void>,
   isDone: () => boolean,
   ms: number | null,
 ): Promise<void> {
   if (ms === 0 || isDone()) return await soon(isDone);
-  if (ms === null || ms === Infinity) return await promise;
   let id: ReturnType<typeof setTimeout> | undefined;
   const over = new Promise<void>((resolve) => {
-    id = setTimeout(resolve, Math.min(ms, MAX_DELAY));
+    const isBound = ms !== null && ms !== Infinity;
+    id = isBound
+      ? setTimeout(resolve, Math.min(ms, MAX_DELAY))
+      : setInterval(() => {}, MAX_DELAY);
   });
   await Promise.race([promise, over]);
   clearTimeout(id);
-}
-
-function checkWait(ms: number | null): void {
-  if (ms !== null && ms !== 0) checkTimeout(ms ?? NaN);
 }
 
 /**
@@ -82,7 +83,7 @@ function checkWait(ms: number | null): void {
  *
  * @param read Those that may become readable.
  * @param write Those that may become writable.
- * @param except Urgent data, which Deno cannot see: always empty in the result.
+ * @param except Those that may get urgent data, which only sockets of the libc driver can see.
  * @param ms How long to wait, in **milliseconds**; 0 for not at all, `null`, the default, for as long as
  * it takes.
  * @returns Those of each list that are ready; none when the time is over.
@@ -113,18 +114,21 @@ export async function select<
   except: Iterable<X>,
   ms: number | null = null,
 ): Promise<[readable: R[], writable: W[], exceptional: X[]]> {
-  checkWait(ms);
+  checkPatience(ms);
   const reading = [...read].map((socket) =>
     [socket, look(socket).reading] as const
   );
   const writing = [...write].map((socket) =>
     [socket, look(socket).writing] as const
   );
-  for (const socket of except) look(socket);
+  const urgent = [...except].flatMap((socket) => {
+    const side = look(socket).urgent;
+    return side === undefined ? [] : [[socket, side] as const];
+  });
   const told = new Set<Readiness>();
   const { promise, resolve } = Promise.withResolvers<void>();
   const ends: (() => void)[] = [];
-  for (const [, readiness] of [...reading, ...writing]) {
+  for (const [, readiness] of [...reading, ...writing, ...urgent]) {
     ends.push(readiness.watch(() => {
       told.add(readiness);
       resolve();
@@ -137,13 +141,33 @@ export async function select<
   const ready = <S>(all: (readonly [S, Readiness])[]): S[] =>
     all.filter(([, readiness]) => told.has(readiness) || readiness.ready)
       .map(([socket]) => socket);
-  return [ready(reading), ready(writing), []];
+  return [ready(reading), ready(writing), ready(urgent)];
 }
 
 /** Readable: a bit of a {@linkcode Poller}'s events, poll(2). */
 export const POLLIN: number = 0x001;
+/** Urgent data, which only sockets of the libc driver can see: a bit of a {@linkcode Poller}'s events, poll(2). */
+export const POLLPRI: number = 0x002;
 /** Writable: a bit of a {@linkcode Poller}'s events, poll(2). */
 export const POLLOUT: number = 0x004;
+/** An error, poll(2). It may be asked for and is never told: an error makes a socket readable. */
+export const POLLERR: number = 0x008;
+/** The peer has hung up, poll(2). It may be asked for and is never told: the end makes a socket readable. */
+export const POLLHUP: number = 0x010;
+/** The socket has been closed: a bit of what a {@linkcode Poller} tells, poll(2). */
+export const POLLNVAL: number = 0x020;
+
+const ALL_EVENTS = 0x03f;
+/** What can be watched. */
+const WATCHED = [POLLIN, POLLPRI, POLLOUT];
+
+/** Which side an event is seen on. */
+function sideOf(
+  { reading, writing, urgent }: Sides,
+  event: number,
+): Readiness | undefined {
+  return event === POLLIN ? reading : event === POLLOUT ? writing : urgent;
+}
 
 /** One registered socket. */
 class Entry {
@@ -200,19 +224,33 @@ export class Poller implements Disposable {
    * Registers a socket, or says anew what it is registered for.
    *
    * @param socket The socket.
-   * @param events {@linkcode POLLIN}, {@linkcode POLLOUT}, or both, which is the default.
+   * @param events {@linkcode POLLIN}, {@linkcode POLLOUT}, or both, which is the default; the other bits of
+   * poll(2) may be there too.
    * @throws {Deno.errors.BadResource} With `code` `"EBADF"`, if it is closed.
    * @throws {TypeError | RangeError} If an argument is wrong.
    */
   register(socket: Selectable, events: number = POLLIN | POLLOUT): void {
     look(socket);
-    checkInteger(events, "events", 0, POLLIN | POLLOUT);
+    checkInteger(events, "events", 0, ALL_EVENTS);
     const known = this.#entries.get(socket);
     if (known !== undefined) this.#forget(known);
     const entry = new Entry(socket, events);
     this.#entries.set(socket, entry);
     this.#idle.add(entry);
     this.#wake?.();
+  }
+
+  /**
+   * Says anew what a socket is registered for.
+   *
+   * @param socket The socket.
+   * @param events As for {@linkcode Poller.register}.
+   * @throws {Deno.errors.NotFound} With `code` `"ENOENT"`, if it is not registered.
+   * @throws {Deno.errors.BadResource} With `code` `"EBADF"`, if it is closed.
+   */
+  modify(socket: Selectable, events: number): void {
+    if (!this.#entries.has(socket)) throw socketError("ENOENT", "modify");
+    this.register(socket, events);
   }
 
   /**
@@ -237,28 +275,36 @@ export class Poller implements Disposable {
   /**
    * Waits until a call on one of the sockets would not wait. It is level-triggered.
    *
-   * @param ms How long to wait, in **milliseconds**; 0 for not at all, `null`, the default, for as long as
-   * it takes.
+   * @param ms How long to wait, in **milliseconds**; 0 for not at all, `null`, the default, or a negative
+   * number for as long as it takes.
    * @returns The sockets that are ready, each with what it is ready for; none when the time is over. A
-   * socket that was closed is ready for all that it is registered for, until it is taken out.
+   * socket that was closed is ready for all that it is registered for, and {@linkcode POLLNVAL}, until it is
+   * taken out.
    * @throws {Deno.errors.Busy} With `code` `"EBUSY"`, while another poll waits.
    * @throws {TypeError | RangeError} If the time is wrong.
    */
   async poll(ms: number | null = null): Promise<[Selectable, number][]> {
-    checkWait(ms);
+    const wait = typeof ms === "number" && ms < 0 ? null : ms;
+    checkPatience(wait);
     if (this.#wake !== undefined) throw socketError("EBUSY", "poll");
-    const { promise, resolve } = Promise.withResolvers<void>();
-    // Whoever is registered meanwhile is watched too.
-    this.#wake = () => {
-      this.#watchIdle();
-      if (this.#told.size > 0) resolve();
-    };
-    this.#wake();
-    // The watches outlast the poll, and so keep nothing alive: this does, as long as somebody waits.
-    const hold = setInterval(() => {}, MAX_DELAY);
-    await within(promise, () => this.#told.size > 0, ms);
-    clearInterval(hold);
-    this.#wake = undefined;
+    const end = performance.now() + (wait ?? Infinity);
+    try {
+      for (let left = wait;;) {
+        const { promise, resolve } = Promise.withResolvers<void>();
+        // Whoever is registered meanwhile is watched too.
+        this.#wake = () => {
+          this.#watchIdle();
+          if (this.#told.size > 0) resolve();
+        };
+        this.#wake();
+        await within(promise, () => this.#told.size > 0, left);
+        this.#dropStale();
+        if (wait !== null) left = Math.max(end - performance.now(), 0);
+        if (this.#told.size > 0 || left === 0) break;
+      }
+    } finally {
+      this.#wake = undefined;
+    }
     const ready = [...this.#told].map(([entry, events]) =>
       [entry.socket, events] as [Selectable, number]
     );
@@ -268,12 +314,33 @@ export class Poller implements Disposable {
     return ready;
   }
 
+  /** Forgets what has been told of and is no more: others may have taken it. */
+  #dropStale(): void {
+    for (const [entry, events] of this.#told) {
+      let sides: Sides;
+      try {
+        sides = look(entry.socket);
+      } catch {
+        // Closed, and so it stays.
+        continue;
+      }
+      let still = 0;
+      for (const event of WATCHED) {
+        if (events & event && sideOf(sides, event)?.ready) still |= event;
+      }
+      if (still === events) continue;
+      this.#idle.add(entry);
+      if (still === 0) this.#told.delete(entry);
+      else this.#told.set(entry, still);
+    }
+  }
+
   /** Watches those that nobody watches. */
   #watchIdle(): void {
     const idle = [...this.#idle];
     this.#idle.clear();
     for (const entry of idle) {
-      for (const event of [POLLIN, POLLOUT]) {
+      for (const event of WATCHED) {
         if (entry.events & event) this.#watch(entry, event);
       }
     }
@@ -281,22 +348,23 @@ export class Poller implements Disposable {
 
   #watch(entry: Entry, event: number): void {
     if (entry.ends.has(event)) return;
-    const tell = () => {
+    const tell = (bits: number) => {
       entry.ends.delete(event);
-      this.#told.set(entry, (this.#told.get(entry) ?? 0) | event);
+      this.#told.set(entry, (this.#told.get(entry) ?? 0) | bits);
       this.#wake?.();
     };
-    let both;
+    let side: Readiness | undefined;
     try {
-      both = look(entry.socket);
+      side = sideOf(look(entry.socket), event);
     } catch {
-      // Closed: whatever is called will say so.
-      return tell();
+      // Whatever is called will say so.
+      return tell(event | POLLNVAL);
     }
+    if (side === undefined) return;
     let isTold = false;
-    const end = (event === POLLIN ? both.reading : both.writing).watch(() => {
+    const end = side.watch(() => {
       isTold = true;
-      tell();
+      tell(event);
     }, false);
     if (!isTold) entry.ends.set(event, end);
   }

@@ -4,18 +4,28 @@
  * `await` where a call can wait.
  *
  * Needs `--allow-net` only, and what Unix paths need. It runs on Deno's own sockets, by a driver; what they
- * cannot do is an error that says so, with `code`, as every error here has one.
+ * cannot do is an error that says so. Every error of the system has its name as `code`; wrong arguments are
+ * TypeErrors and RangeErrors, and a missing permission is the runtime's own error.
  *
  * Calls behave as their man pages say. **What differs**: timeouts are in **milliseconds**; data are
- * `Uint8Array`s; calls in C that return -1 throw.
+ * `Uint8Array`s; calls in C that return -1 throw. PORTING.md has each call, and what differs in it.
  *
  * On this driver:
  *
  * - `bind` of a stream socket listens already; `listen` with another backlog than 511 listens anew on the
  *   same port, and a client that came in between is reset. A bound stream socket cannot connect.
- * - A timed or non-blocking `send` takes its data whole; until they are out, the next one would block.
+ * - A timed or non-blocking `send` takes up to 64 KiB, and so does every `send` of a socket that `select` has
+ *   looked at for writing; until they are out, the next one would block. They go out after `close()` too, for
+ *   10 seconds at most.
+ * - A `recv` that waits holds a buffer of what was asked for, of 64 KiB at most; what it gives is as large as
+ *   what came.
+ * - `shutdown(SHUT_RD)` throws away what has come and is not read, and wakes no `recv` that waits without a
+ *   timeout: `close()` does.
  * - A non-blocking call that finds nothing waits for one turn of the event loop before it says so.
- * - Unix datagram sockets need `--unstable-net`.
+ * - A connected UDP socket is never told that nobody is there (`ECONNREFUSED`), and keeps its wildcard
+ *   address.
+ * - Unix datagram sockets need `--unstable-net`; a connected one hears others too. The peers of a Unix stream
+ *   socket that is bound to a path see another name for it, in the same folder.
  *
  * @example One exchange over TCP
  * ```ts
@@ -82,8 +92,14 @@ export {
   ntohl,
   ntohs,
 } from "./_inet.ts";
-export { getaddrinfo, getservbyname } from "./_netdb.ts";
-export { errno, strerror } from "./errors.ts";
+export { getaddrinfo, gethostbyname, getnameinfo } from "./_netdb.ts";
+export {
+  gai_strerror,
+  getprotobyname,
+  getservbyname,
+  getservbyport,
+} from "./_services.ts";
+export { errno, errorCode, isTimeoutError, strerror } from "./errors.ts";
 export { Socket };
 export type {
   AddrInfo,

@@ -12,7 +12,16 @@ import { connect } from "node:net";
 import { errorCode, isTimeoutError } from "../errors.ts";
 import type * as Bsd from "../socket.ts";
 import { sidesOf } from "../_face.ts";
-import { Poller, POLLIN, POLLOUT, select } from "../select.ts";
+import {
+  Poller,
+  POLLERR,
+  POLLHUP,
+  POLLIN,
+  POLLNVAL,
+  POLLOUT,
+  POLLPRI,
+  select,
+} from "../select.ts";
 import { pattern, rejection, text, turn, utf8 } from "./_bytes.ts";
 import { canListen, hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
 
@@ -47,6 +56,24 @@ async function fails(
     `${error}`,
   );
   return error;
+}
+
+/** Whether an address is a path, which stays when its socket is closed. */
+function isPath({ address }: Place): boolean {
+  return typeof address === "string" && !address.startsWith("\0");
+}
+
+/** What must not wait for something that never comes. */
+async function inTime<T>(call: Promise<T>): Promise<T> {
+  let id;
+  const late = new Promise<never>((_, reject) => {
+    id = setTimeout(() => reject(new Error("it waits")), 10_000);
+  });
+  try {
+    return await Promise.race([call, late]);
+  } finally {
+    clearTimeout(id);
+  }
 }
 
 /** Runs every case on a driver. */
@@ -481,6 +508,31 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     assertEquals((await client.recv(10)).length, 0);
   });
 
+  each("MSG_PEEK sees all that has come", async (family, place) => {
+    using both = await connected(family, place);
+    const { client, conn } = both;
+    let whole = "";
+    for (const word of ["GET ", "/ HTTP/1.0\r\n", "\r\n", "x".repeat(9000)]) {
+      await client.sendall(utf8(word));
+      whole += word;
+      // The idiom: look until the whole is there.
+      const look = async () => {
+        for (;;) {
+          const seen = text(await conn.recv(10_000, MSG_PEEK));
+          if (seen === whole) return;
+          assert(whole.startsWith(seen), seen);
+        }
+      };
+      await inTime(look());
+    }
+    assertEquals(text(await conn.recv(4)), "GET ");
+    client.close();
+    // The end comes after what is before it, however far somebody has looked.
+    assertEquals(text(await conn.recv(3, MSG_PEEK)), "/ H");
+    assertEquals(text(await receiveAll(conn)), whole.slice(4));
+    assertEquals((await conn.recv(1, MSG_PEEK)).length, 0);
+  });
+
   each("MSG_PEEK leaves the bytes where they are", async (family, place) => {
     using ends = await connected(family, place);
     const { client, conn } = ends;
@@ -779,6 +831,114 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     } else assertEquals(first, bsd.errno("ECONNREFUSED"));
   });
 
+  each("what send() has taken arrives after close()", async (family, place) => {
+    for (const ms of [20, 0]) {
+      const { client, conn } = await connected(family, place);
+      client.settimeout(ms);
+      const data = pattern(2 ** 20);
+      let taken = 0;
+      const fill = async () => {
+        for (;;) taken += await client.send(data);
+      };
+      await fails(fill, ms === 0 ? "EAGAIN" : "ETIMEDOUT");
+      assert(taken > 0);
+      client.close();
+      await fails(() => client.send(data), "EBADF");
+      assertEquals((await receiveAll(conn)).length, taken);
+      conn.close();
+      // The path stays, as in C.
+      if (isPath(place)) Deno.removeSync(place.address as string);
+      // An abstract name is free when the listener is gone.
+      await turn();
+    }
+  });
+
+  test("what select() calls writable takes a message without a wait", async () => {
+    const place = { address: ["127.0.0.1", 0] as const, ...nowhere };
+    using both = await connected(AF_INET, place);
+    const { client, conn } = both;
+    let sent = 0;
+    while ((await select([], [client], [], 50))[1].length > 0) {
+      sent += await inTime(client.send(new Uint8Array(65536)));
+    }
+    // Nothing is lost: the peer reads, and there is room again.
+    let got = 0;
+    while (got < sent) got += (await conn.recv(65536)).length;
+    assertEquals(await select([], [client], []), [[], [client], []]);
+  });
+
+  test("a connect that did not wait: its error is told once", async () => {
+    using gone = socket();
+    gone.bind(["127.0.0.1", 0]);
+    const address = gone.getsockname();
+    await gone[Symbol.asyncDispose]();
+    using client = socket();
+    client.setblocking(false);
+    const first = await client.connect_ex(address);
+    if (first === bsd.errno("EINPROGRESS")) {
+      await select([], [client], []);
+      assertEquals(
+        await client.connect_ex(address),
+        bsd.errno("ECONNREFUSED"),
+      );
+    } else assertEquals(first, bsd.errno("ECONNREFUSED"));
+  });
+
+  test("calls during a connect that does not wait", async () => {
+    using server = socket();
+    server.bind(["127.0.0.1", 0]);
+    server.listen();
+    using client = socket();
+    const connecting = client.connect(server.getsockname());
+    await fails(() => client.bind(["127.0.0.1", 0]), "EINVAL");
+    await fails(() => client.listen(), "EINVAL");
+    await fails(() => client.connect(server.getsockname()), "EALREADY");
+    // A call that may wait does: both are on their way before the connection is.
+    const sending = client.sendall(utf8("early"));
+    const receiving = client.recv(10);
+    await connecting;
+    const [conn] = await server.accept();
+    await sending;
+    assertEquals(text(await conn.recv(10)), "early");
+    await conn.sendall(utf8("answer"));
+    assertEquals(text(await receiving), "answer");
+    conn.close();
+  });
+
+  test("nobody listens on port 0", async () => {
+    using client = socket();
+    assertEquals(
+      await client.connect_ex(["127.0.0.1", 0]),
+      bsd.errno("ECONNREFUSED"),
+    );
+  });
+
+  test("hosts that are none are told as getaddrinfo() tells them", async () => {
+    for (const type of [SOCK_STREAM, SOCK_DGRAM]) {
+      for (const host of ["no such host", "127.0.0.1 "]) {
+        using client = socket(AF_INET, type);
+        await fails(() => client.connect([host, 9]), "EAI_NONAME");
+        await fails(() => client.bind([host, 0]), "EAI_NONAME");
+      }
+    }
+  });
+
+  each(
+    "an address is free when its socket is disposed of",
+    async (family, place) => {
+      const server = serving(family, place);
+      const address = server.getsockname();
+      // Something has waited at it.
+      await select([server], [], [], 1);
+      server.setblocking(false);
+      await fails(() => server.accept(), "EAGAIN");
+      await server[Symbol.asyncDispose]();
+      if (isPath(place)) Deno.removeSync(address as string);
+      await using again = socket(family, SOCK_STREAM) as Any;
+      again.bind(address);
+    },
+  );
+
   // Datagrams
 
   eachDatagram("there and back, with their senders", async (sockets) => {
@@ -886,6 +1046,19 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
         () => bound.getsockname(),
       ]
     ) await fails(call, "EBADF");
+  });
+
+  eachDatagram("an address is free after disposal", async (sockets) => {
+    const socket = sockets.bound();
+    const address = socket.getsockname();
+    socket.settimeout(1);
+    await fails(() => socket.recv(1), "ETIMEDOUT");
+    await socket[Symbol.asyncDispose]();
+    if (sockets.isUnix && !`${address}`.startsWith("\0")) {
+      Deno.removeSync(address as string);
+    }
+    using again = sockets.unbound();
+    again.bind(address);
   });
 
   eachDatagram("close() wakes a receive", async ({ bound }) => {
@@ -1187,6 +1360,14 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     await Promise.all([writing, flushing, ...closing]);
     a.close();
     assertEquals(await reading, lines);
+    // All in one piece.
+    const [e, f] = await bsd.socketpair();
+    const lineByLine = f.makefile("r");
+    const three = Promise.all([1, 2, 3].map(() => lineByLine.readline()));
+    await e.sendall(utf8("one\ntwo\nthree\n"));
+    assertEquals(await inTime(three), ["one\n", "two\n", "three\n"]);
+    e.close();
+    f.close();
     assertEquals(await into.read(), "");
     await into.close();
     b.close();
@@ -1378,6 +1559,41 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
       a.close();
       b.close();
     }
+  });
+
+  test("a Poller tells nothing that has been taken meanwhile", async () => {
+    const [a, b] = await bsd.socketpair();
+    using poller = new Poller();
+    poller.register(a, POLLIN);
+    assertEquals(await poller.poll(1), []);
+    await b.sendall(utf8("x"));
+    await turn();
+    assertEquals(text(await a.recv(10)), "x");
+    assertEquals(await poller.poll(0), []);
+    assertEquals(await poller.poll(10), []);
+    // Nor is anything that comes later missed.
+    await b.sendall(utf8("y"));
+    assertEquals(await poller.poll(-1), [[a, POLLIN]]);
+    assertEquals(text(await a.recv(10)), "y");
+    a.close();
+    b.close();
+  });
+
+  test("a Poller's events: all bits, modify(), sockets that are closed", async () => {
+    const [a, b] = await bsd.socketpair();
+    using poller = new Poller();
+    assertThrows(() => poller.modify(a, POLLIN), Deno.errors.NotFound);
+    poller.register(a, POLLIN | POLLPRI | POLLERR | POLLHUP | POLLNVAL);
+    assertEquals(await poller.poll(0), []);
+    poller.modify(a, POLLOUT);
+    assertEquals(await poller.poll(), [[a, POLLOUT]]);
+    poller.modify(a, 0);
+    assertEquals(await poller.poll(0), []);
+    poller.modify(a, POLLIN);
+    a.close();
+    b.close();
+    assertEquals(await poller.poll(), [[a, POLLIN | POLLNVAL]]);
+    assertThrows(() => poller.modify(a, POLLIN), Deno.errors.BadResource);
   });
 
   test("a Poller tells what has happened to whom", async () => {

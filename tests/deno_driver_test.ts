@@ -13,7 +13,7 @@ import { select } from "../select.ts";
 import type { StreamConn } from "../types.ts";
 import { pattern, rejection, text, turn, utf8 } from "./_bytes.ts";
 import { canListen } from "./_pairs.ts";
-import { runDeno, unstable } from "./_process.ts";
+import { runDeno, startDeno, unstable } from "./_process.ts";
 import { withCode } from "../_wait.ts";
 
 const {
@@ -333,7 +333,11 @@ Deno.test("sendall() in its time, out of it, and ahead of it", async () => {
 Deno.test("what went wrong with a send that was taken is the next call's error", async () => {
   const [client, conn] = await connected();
   client.setblocking(false);
-  await client.send(pattern(20_000_000));
+  assertEquals(await client.send(pattern(200_000)), 65_536);
+  const fill = async () => {
+    for (;;) await client.send(pattern(65_536));
+  };
+  assertEquals(errorCode(await rejection(fill())), "EAGAIN");
   conn.close();
   await select([], [client], []);
   const number = client.getsockopt(SOL_SOCKET, bsd.SO_ERROR);
@@ -392,7 +396,7 @@ Deno.test({
     refuses(() => client.getpeername(), "ENOTCONN");
     assertEquals(
       errorCode(await rejection(client.send(utf8("x")))),
-      "EDESTADDRREQ",
+      "ENOTCONN",
     );
     assertEquals(errorCode(await rejection(client.recv(1))), "EINVAL");
     await client.connect(server.getsockname());
@@ -466,6 +470,136 @@ console.log((await poller.poll()).length);
     stdout: "0\n0\n1\n",
     stderr: "",
   });
+});
+
+for (
+  const wait of [
+    "select([sockets.socket(2, 2)], [], [])",
+    "select((await sockets.socketpair()).slice(1), [], [])",
+    "select([], [], [])",
+    "new sockets.Poller().poll()",
+  ]
+) {
+  Deno.test(`nothing but the wait keeps a program alive: ${wait}`, async () => {
+    await using program = await startDeno(
+      ["--allow-net"],
+      `
+const { select } = sockets;
+console.log("waiting");
+await ${wait};
+`,
+    );
+    assertEquals(await program.line(), "waiting");
+    // It would have ended by then.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    program.kill("SIGTERM");
+    const { signal, stderr } = await program.ended();
+    assertEquals({ signal, stderr }, { signal: "SIGTERM", stderr: "" });
+  });
+}
+
+Deno.test("a missing permission is the runtime's own error, of every call", async () => {
+  const { code, stdout, stderr } = await runDeno(
+    [],
+    `
+const { socket, AF_INET, SOCK_DGRAM } = sockets;
+const told = async (call) => {
+  try { await call(); } catch (error) { console.log(error.name); }
+};
+const address = ["127.0.0.1", 9];
+await told(() => socket().connect(address));
+await told(() => socket().connect_ex(address));
+await told(() => socket().bind(address));
+await told(() => socket(AF_INET, SOCK_DGRAM).bind(address));
+await told(() => socket(AF_INET, SOCK_DGRAM).sendto(new Uint8Array(1), address));
+`,
+  );
+  assertEquals({ code, stdout, stderr }, {
+    code: 0,
+    stdout: "NotCapable\n".repeat(5),
+    stderr: "",
+  });
+});
+
+Deno.test("what this driver has no way to do is told before anything is done", async () => {
+  for (
+    const [call, code] of [
+      [
+        bsd.create_connection(["127.0.0.1", 9], {
+          source_address: ["127.0.0.1", 0],
+        }),
+        "EOPNOTSUPP",
+      ],
+      [socket(AF_INET, SOCK_DGRAM).recv(1), "EINVAL"],
+    ] as const
+  ) assertEquals(errorCode(await rejection(call)), code);
+  const timed = socket(AF_INET, SOCK_DGRAM);
+  timed.settimeout(5);
+  assert(isTimeoutError(await rejection(timed.recv(1))));
+  timed.setblocking(false);
+  assertEquals(errorCode(await rejection(timed.recv(1))), "EAGAIN");
+  // It is heard on the address that it gets during the wait.
+  timed.settimeout(60_000);
+  const receiving = timed.recv(10);
+  timed.bind(["127.0.0.1", 0]);
+  await timed.sendto(utf8("me"), timed.getsockname());
+  assertEquals(text(await receiving), "me");
+  timed.close();
+  refuses(() => timed.settimeout(1), "EBADF");
+  refuses(() => timed.setblocking(true), "EBADF");
+  assertThrows(
+    () => new (bsd.Socket as unknown as { new (): unknown })(),
+    TypeError,
+    "socket()",
+  );
+  const [a, b] = await bsd.socketpair(
+    AF_UNIX,
+    SOCK_STREAM | bsd.SOCK_NONBLOCK | bsd.SOCK_CLOEXEC,
+  );
+  assertEquals([a.type, a.gettimeout()], [
+    SOCK_STREAM,
+    bsd.SOCK_NONBLOCK === 0 ? null : 0,
+  ]);
+  const both = bsd.MSG_PEEK | bsd.MSG_WAITALL;
+  assertEquals(errorCode(await rejection(a.recv(4, both))), "EOPNOTSUPP");
+  a.close();
+  b.close();
+});
+
+Deno.test("options in the forms that textbooks give them", () => {
+  using udp = socket(AF_INET, SOCK_DGRAM);
+  const { IP_MULTICAST_TTL, IP_MULTICAST_LOOP } = bsd;
+  udp.setsockopt(IPPROTO_IP, IP_MULTICAST_TTL, new Uint8Array([3]));
+  assertEquals(udp.getsockopt(IPPROTO_IP, IP_MULTICAST_TTL), 3);
+  udp.setsockopt(IPPROTO_IP, IP_MULTICAST_LOOP, new Uint8Array([0]));
+  assertEquals(udp.getsockopt(IPPROTO_IP, IP_MULTICAST_LOOP), 0);
+  refuses(
+    () => udp.setsockopt(IPPROTO_IP, IP_MULTICAST_TTL, 0),
+    "ENOPROTOOPT",
+    LIBC,
+  );
+  using tcp = socket();
+  using unix = socket(AF_UNIX);
+  for (const socket of [udp, tcp, unix] as bsd.Socket[]) {
+    for (const option of [bsd.SO_RCVTIMEO, bsd.SO_SNDTIMEO]) {
+      refuses(
+        () => socket.setsockopt(SOL_SOCKET, option, new Uint8Array(16)),
+        "ENOPROTOOPT",
+        /settimeout/,
+      );
+    }
+  }
+  refuses(
+    () => unix.setsockopt(SOL_SOCKET, bsd.SO_REUSEADDR, 1),
+    "ENOPROTOOPT",
+    /leave it out/,
+  );
+  tcp.bind(["127.0.0.1", 0]);
+  tcp.setsockopt(SOL_SOCKET, bsd.SO_REUSEADDR, 1);
+  refuses(
+    () => tcp.setsockopt(SOL_SOCKET, bsd.SO_REUSEADDR, 0),
+    "ENOPROTOOPT",
+  );
 });
 
 Deno.test("every error has its code, also where the room below had none", () => {

@@ -185,8 +185,14 @@ Deno.test("strerror() takes a name, an alias included", () => {
   assertEquals(strerror("ENOTSUP", "darwin"), "Operation not supported");
 });
 
+Deno.test("strerror() of no error is success, on every system", () => {
+  for (const system of SYSTEMS) assertEquals(strerror(0, system), "Success");
+  // No name stands for it.
+  assertEquals(strerror("", "linux"), "Unknown error ");
+});
+
 Deno.test("strerror() says which value it does not know", () => {
-  assertEquals(strerror(0, "linux"), "Unknown error 0");
+  assertEquals(strerror("0", "linux"), "Unknown error 0");
   assertEquals(strerror(-5, "linux"), "Unknown error -5");
   assertEquals(strerror(99_999, "windows"), "Unknown error 99999");
   assertEquals(strerror("EWHATEVER", "darwin"), "Unknown error EWHATEVER");
@@ -220,8 +226,8 @@ Deno.test("errno() and strerror() agree with the C library on Linux", async () =
   // The texts are glibc's; other C libraries have their own.
   if (!Deno.build.target.endsWith("linux-gnu")) return;
   const script = "import errno, json, os; " +
-    "print(json.dumps({n: [k, os.strerror(k)] for n in dir(errno) if n[0] == 'E' " +
-    "for k in [getattr(errno, n)]}))";
+    "print(json.dumps({n: [k, os.strerror(k)] for n in ['', *dir(errno)] if n[:1] in 'E' " +
+    "for k in [getattr(errno, n, 0)]}))";
   let output: Deno.CommandOutput;
   try {
     output = await new Deno.Command("python3", {
@@ -243,6 +249,8 @@ Deno.test("errno() and strerror() agree with the C library on Linux", async () =
     assertEquals([errno(name, "linux"), strerror(name, "linux")], [...row]);
     assertEquals(strerror(row[0], "linux"), row[1]);
   }
+  // What the script calls by no name is no error.
+  assertEquals([0, strerror(0, "linux")], [...rows[""]!]);
   for (const alias of ["EWOULDBLOCK", "ENOTSUP"]) {
     assertEquals(
       [errno(alias, "linux"), strerror(alias, "linux")],

@@ -1,8 +1,8 @@
 /** Whether a call would wait: told without a call, and without taking anything. */
 
 import { assert, assertEquals } from "@std/assert";
-import { kept, type Watchable } from "../_readiness.ts";
-import { readiness } from "../_readiness.ts";
+import { keeping, kept, readiness, type Watchable } from "../_readiness.ts";
+import { copy } from "../io.ts";
 import { connectTcp, listenTcp } from "../tcp.ts";
 import { bindUdp, connectUdp } from "../udp.ts";
 import { pattern, readText, rejection, text, turn, utf8 } from "./_bytes.ts";
@@ -53,6 +53,37 @@ testEach(
     }
     await writing;
     assertEquals(got, data);
+  },
+);
+
+testEach(
+  "what is kept grows where somebody wants to see more, and nothing is lost",
+  async ({ a, b }) => {
+    const hooks = b as unknown as {
+      [kept]: Uint8Array;
+      [keeping](size: number): void;
+    };
+    await a.writeAll(utf8("one"));
+    await readable(b);
+    hooks[keeping](100);
+    await a.writeAll(utf8(" two"));
+    while (hooks[kept].length < 7) await turn();
+    assertEquals(text(hooks[kept]), "one two");
+    // A read behind it is still under way; a copy that could be given up takes both.
+    hooks[keeping](100);
+    const got: Uint8Array[] = [];
+    const { signal } = new AbortController();
+    const copying = copy(b, {
+      write(p) {
+        got.push(p.slice());
+        return Promise.resolve(p.length);
+      },
+    }, { signal });
+    await turn();
+    await a.writeAll(utf8(" three"));
+    await a.closeWrite();
+    await copying;
+    assertEquals(got.map(text).join(""), "one two three");
   },
 );
 

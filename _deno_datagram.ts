@@ -14,6 +14,7 @@ import {
   type Watchable,
 } from "./_readiness.ts";
 import { hasUnstableNet, openingError } from "./_open.ts";
+import { checkUnixPath } from "./_unix_path.ts";
 import { loadNodeNow } from "./_node_udp.ts";
 import { checkUdpOptions } from "./_udp_options.ts";
 import { openUdp, type UdpDatagrams } from "./_udp_socket.ts";
@@ -432,7 +433,7 @@ export class DenoUnixDatagrams extends DenoDatagrams {
     if (this.below !== undefined && this.below.addr.path !== null) {
       throw socketError("EINVAL", "bind", "the socket has an address already");
     }
-    const path = address as string;
+    const path = checkUnixPath(address as string);
     const addr: UnixDatagramAddr = { transport: "unixpacket", path };
     try {
       const bound = new UnixDatagramConn(bindOnce(path), addr, LARGEST) as
@@ -450,6 +451,7 @@ export class DenoUnixDatagrams extends DenoDatagrams {
   override connect(address: Address, _patience: Patience): Promise<void> {
     const path = address as string;
     try {
+      checkUnixPath(path);
       if (!path.startsWith("\0") && !Deno.statSync(path).isSocket) {
         throw socketError("ECONNREFUSED", "connect", `${path} is no socket`);
       }

@@ -7,6 +7,7 @@ import { UnixSocketConn } from "./_unix_conn.ts";
 import { openingError, resolveHost } from "./_open.ts";
 import { bindStaying } from "./_socket_file.ts";
 import { Listener } from "./_listener.ts";
+import { checkUnixPath } from "./_unix_path.ts";
 import { listenOnBoth } from "./_dual_stack.ts";
 import { ipv4Bytes, splitZone } from "./_host.ts";
 import { connectTcp, type ConnectTcpOptions, type TcpConn } from "./tcp.ts";
@@ -79,6 +80,7 @@ export function bindPort(
 
 /** Binds a path, which stays. */
 export function bindPath(path: string): Bound {
+  checkUnixPath(path);
   const addr = { transport: "unix", path } as const;
   try {
     const native = bindStaying(

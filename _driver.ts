@@ -35,11 +35,25 @@ export interface DriverSocket {
     flags: number,
     patience: Patience,
   ): Promise<Uint8Array<ArrayBuffer>>;
+  /** Receives into the caller's memory, where that saves a copy. */
+  recvInto?(
+    buffer: Uint8Array,
+    size: number,
+    flags: number,
+    patience: Patience,
+  ): Promise<number>;
   recvfrom(
     size: number,
     flags: number,
     patience: Patience,
   ): Promise<[Uint8Array<ArrayBuffer>, Address]>;
+  /** As `recvInto`, and tells from whom. */
+  recvfromInto?(
+    buffer: Uint8Array,
+    size: number,
+    flags: number,
+    patience: Patience,
+  ): Promise<[bytes: number, address: Address]>;
   send(data: Uint8Array, flags: number, patience: Patience): Promise<number>;
   sendall(data: Uint8Array, flags: number, patience: Patience): Promise<void>;
   sendto(

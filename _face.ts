@@ -21,29 +21,26 @@ import {
   type MakefileOptions,
   type TextFile,
 } from "./_makefile.ts";
-import type { Readiness } from "./_readiness.ts";
 import { checkAddress } from "./_sockaddr.ts";
 import { socketError } from "./_socket_error.ts";
 
 /** What `select` looks at. */
-export interface Sides {
-  readonly reading: Readiness;
-  readonly writing: Readiness;
-  /** Whether there are urgent data, where the driver can see them. */
-  readonly urgent?: Readiness;
-}
+export type Sides = Pick<DriverSocket, "reading" | "writing" | "urgent">;
 
-/** How to look at a socket: nobody but `select` does. */
-const looks = new WeakMap<object, () => Sides>();
+/** What is below a socket: nobody asks but `select`, and what adds calls of one driver's own. */
+const belows = new WeakMap<object, (call: string) => DriverSocket>();
 
 /**
- * What `select` looks at.
+ * What is below a socket.
  *
  * @returns `undefined` if it is no socket of these.
- * @throws {Deno.errors.BadResource} If it is closed.
+ * @throws {Deno.errors.BadResource} With `code` `"EBADF"`, if it is closed.
  */
-export function sidesOf(socket: object): Sides | undefined {
-  return looks.get(socket)?.();
+export function belowOf(
+  socket: object,
+  call: string,
+): DriverSocket | undefined {
+  return belows.get(socket)?.(call);
 }
 
 /** The longest queue that `listen()` asks for by default. */
@@ -89,7 +86,7 @@ export class Socket<A extends Address = Address>
     this.family = family;
     this.type = type;
     this.proto = proto;
-    looks.set(this, () => this.#open("select"));
+    belows.set(this, (call) => this.#open(call));
   }
 
   /** The driver's socket, or what is said of a closed one. */
@@ -162,8 +159,10 @@ export class Socket<A extends Address = Address>
    */
   async accept(): Promise<[socket: Socket<A>, address: A]> {
     const [below, address] = await this.#open("accept").accept(this.#patience);
+    // A socket of the same class.
+    const Class = this.constructor as typeof Socket<A>;
     return [
-      new Socket(below, this.driver, this.family, this.type, this.proto),
+      new Class(below, this.driver, this.family, this.type, this.proto),
       address as A,
     ];
   }
@@ -258,14 +257,25 @@ export class Socket<A extends Address = Address>
    * @returns How many came: 0 at the end of a stream.
    * @throws {Error} As {@linkcode Socket.recv}.
    */
-  async recv_into(
+  recv_into(
     buffer: Uint8Array,
     nbytes: number = 0,
     flags: number = 0,
   ): Promise<number> {
-    const data = await this.recv(checkInto(buffer, nbytes), flags);
-    buffer.set(data);
-    return data.length;
+    try {
+      const below = this.#open("recv_into");
+      const size = checkInto(buffer, nbytes);
+      checkInteger(flags, "flags", 0, MOST);
+      if (below.recvInto !== undefined) {
+        return below.recvInto(buffer, size, flags, this.#patience);
+      }
+      return below.recv(size, flags, this.#patience).then((data) => {
+        buffer.set(data);
+        return data.length;
+      });
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /**
@@ -305,10 +315,18 @@ export class Socket<A extends Address = Address>
     nbytes: number = 0,
     flags: number = 0,
   ): Promise<[bytes: number, address: A]> {
-    const [data, address] = await this.recvfrom(
-      checkInto(buffer, nbytes),
-      flags,
-    );
+    const below = this.#open("recvfrom_into");
+    const size = checkInto(buffer, nbytes);
+    checkInteger(flags, "flags", 0, MOST);
+    if (below.recvfromInto !== undefined) {
+      return await below.recvfromInto(
+        buffer,
+        size,
+        flags,
+        this.#patience,
+      ) as [number, A];
+    }
+    const [data, address] = await this.recvfrom(size, flags);
     buffer.set(data);
     return [data.length, address];
   }
@@ -328,10 +346,14 @@ export class Socket<A extends Address = Address>
    * @throws {DOMException} Named `"TimeoutError"`, if {@linkcode Socket.settimeout} ran out.
    * @throws {TypeError} If `data` is not a Uint8Array.
    */
-  async send(data: Uint8Array, flags: number = 0): Promise<number> {
-    const below = this.#open("send");
-    checkSend(data, flags);
-    return await below.send(data, flags, this.#patience);
+  send(data: Uint8Array, flags: number = 0): Promise<number> {
+    try {
+      const below = this.#open("send");
+      checkSend(data, flags);
+      return below.send(data, flags, this.#patience);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /**
@@ -371,15 +393,19 @@ export class Socket<A extends Address = Address>
    * @returns How many were sent: all.
    */
   sendto(data: Uint8Array, flags: number, address: A): Promise<number>;
-  async sendto(
+  sendto(
     data: Uint8Array,
     ...rest: [address: A] | [flags: number, address: A]
   ): Promise<number> {
-    const below = this.#open("sendto");
-    const [flags, address] = rest.length === 2 ? rest : [0, rest[0]];
-    checkSend(data, flags);
-    checkAddress(this.family, address);
-    return await below.sendto(data, flags, address, this.#patience);
+    try {
+      const below = this.#open("sendto");
+      const [flags, address] = rest.length === 2 ? rest : [0, rest[0]];
+      checkSend(data, flags);
+      checkAddress(this.family, address);
+      return below.sendto(data, flags, address, this.#patience);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   // Waiting

@@ -17,7 +17,7 @@ import {
   SOL_SOCKET,
 } from "./_constants.ts";
 import type { Driver, DriverSocket } from "./_driver.ts";
-import { Socket } from "./_face.ts";
+import type { Socket } from "./_face.ts";
 import { getaddrinfo } from "./_netdb.ts";
 import { socketError } from "./_socket_error.ts";
 
@@ -30,10 +30,16 @@ function checkSocket(family: number, type: number, proto: number): void {
   checkInteger(proto, "proto", 0, 2 ** 31 - 1);
 }
 
+/** A driver, and the class of its sockets. */
+export interface Maker {
+  readonly driver: Driver;
+  readonly Socket: typeof Socket;
+}
+
 /** The face of a driver's socket. */
 function face<A extends Address>(
   below: DriverSocket,
-  driver: Driver,
+  { driver, Socket }: Maker,
   family: Family<A>,
   type: number,
   proto: number,
@@ -45,28 +51,29 @@ function face<A extends Address>(
 
 /** Makes a socket of a driver. */
 export function makeSocket<A extends Address>(
-  driver: Driver,
+  maker: Maker,
   family: Family<A>,
   type: number,
   proto: number,
 ): Socket<A> {
   checkSocket(family, type, proto);
-  const below = driver.socket(family, type & ~FLAGS, proto);
-  return face(below, driver, family, type, proto);
+  const below = maker.driver.socket(family, type & ~FLAGS, proto);
+  return face(below, maker, family, type, proto);
 }
 
 /** Two connected sockets of a driver. */
 export async function makePair<A extends Address>(
-  driver: Driver,
+  maker: Maker,
   family: Family<A>,
   type: number,
   proto: number,
 ): Promise<[Socket<A>, Socket<A>]> {
   checkSocket(family, type, proto);
+  const { driver } = maker;
   const [a, b] = await driver.socketpair(family, type & ~FLAGS, proto);
   return [
-    face(a, driver, family, type, proto),
-    face(b, driver, family, type, proto),
+    face(a, maker, family, type, proto),
+    face(b, maker, family, type, proto),
   ];
 }
 
@@ -80,12 +87,12 @@ export interface CreateConnectionOptions {
 
 /** Connects to the first address of a name that takes the connection. */
 export async function connectAny(
-  driver: Driver,
+  maker: Maker,
   [host, port]: readonly [string, number | string],
   { timeout = null, source_address }: CreateConnectionOptions,
 ): Promise<Socket> {
   checkPatience(timeout);
-  if (source_address !== undefined && !driver.bindsClients) {
+  if (source_address !== undefined && !maker.driver.bindsClients) {
     throw socketError(
       "EOPNOTSUPP",
       "create_connection",
@@ -97,7 +104,7 @@ export async function connectAny(
   for (const [family, type, proto, , address] of infos) {
     let socket: Socket | undefined;
     try {
-      socket = makeSocket(driver, family, type, proto);
+      socket = makeSocket(maker, family, type, proto);
       socket.settimeout(timeout);
       if (source_address !== undefined) socket.bind(source_address);
       await socket.connect(address);
@@ -127,7 +134,7 @@ export interface CreateServerOptions {
 
 /** A socket that listens. */
 export function listenAny(
-  driver: Driver,
+  maker: Maker,
   address: Address,
   { family = AF_INET, backlog, reuse_port, dualstack_ipv6 }:
     CreateServerOptions,
@@ -141,7 +148,7 @@ export function listenAny(
       "dualstack_ipv6 is for AF_INET6",
     );
   }
-  const socket = makeSocket(driver, family, SOCK_STREAM, 0);
+  const socket = makeSocket(maker, family, SOCK_STREAM, 0);
   try {
     if (typeof address !== "string") {
       socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1);

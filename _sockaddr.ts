@@ -30,7 +30,8 @@ export function checkAddress(family: number, address: unknown): void {
     new TypeError(`Invalid address: expected ${shape}, got ${show(address)}`);
   if (family === AF_UNIX) {
     if (typeof address !== "string") throw wrong();
-    checkUnixPath(address);
+    // Without a name: what that means is the driver's.
+    if (address !== "") checkUnixPath(address);
     return;
   }
   if (

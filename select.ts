@@ -34,7 +34,7 @@
 import { checkInteger, checkPatience, show } from "./_check.ts";
 import { MAX_DELAY } from "./_wait.ts";
 import type { Readiness } from "./_readiness.ts";
-import { type Sides, sidesOf, type Socket } from "./_face.ts";
+import { belowOf, type Sides, type Socket } from "./_face.ts";
 import { socketError } from "./_socket_error.ts";
 import { soon } from "./_waiting.ts";
 
@@ -44,7 +44,9 @@ export type Selectable = Socket<any>;
 
 /** What is looked at, of what should be a socket. */
 function look(socket: Selectable): Sides {
-  const sides = Object(socket) === socket ? sidesOf(socket) : undefined;
+  const sides = Object(socket) === socket
+    ? belowOf(socket, "select")
+    : undefined;
   if (sides !== undefined) return sides;
   throw new TypeError(
     `Invalid socket: expected one of socket(), got ${show(socket)}`,
@@ -163,10 +165,14 @@ const WATCHED = [POLLIN, POLLPRI, POLLOUT];
 
 /** Which side an event is seen on. */
 function sideOf(
-  { reading, writing, urgent }: Sides,
+  sides: Sides,
   event: number,
 ): Readiness | undefined {
-  return event === POLLIN ? reading : event === POLLOUT ? writing : urgent;
+  return event === POLLIN
+    ? sides.reading
+    : event === POLLOUT
+    ? sides.writing
+    : sides.urgent;
 }
 
 /** One registered socket. */

@@ -113,6 +113,8 @@ export type {
   TextFile,
 };
 
+const maker = { driver: denoDriver, Socket };
+
 /**
  * Makes a socket, socket(2).
  *
@@ -143,7 +145,7 @@ export function socket<A extends Address = InetAddress>(
   type: number = SOCK_STREAM,
   proto: number = 0,
 ): Socket<A> {
-  return makeSocket(denoDriver, family, type, proto);
+  return makeSocket(maker, family, type, proto);
 }
 
 /**
@@ -173,7 +175,7 @@ export async function socketpair<A extends Address = UnixAddress>(
   type: number = SOCK_STREAM,
   proto: number = 0,
 ): Promise<[Socket<A>, Socket<A>]> {
-  return await makePair(denoDriver, family, type, proto);
+  return await makePair(maker, family, type, proto);
 }
 
 /**
@@ -200,7 +202,7 @@ export async function create_connection(
   options: CreateConnectionOptions = {},
 ): Promise<Socket<InetAddress | Inet6Address>> {
   checkOptions(options, "create_connection");
-  return await connectAny(denoDriver, address, options) as Socket<
+  return await connectAny(maker, address, options) as Socket<
     InetAddress | Inet6Address
   >;
 }
@@ -233,5 +235,5 @@ export function create_server<A extends Address = InetAddress>(
   options: CreateServerOptions & { family?: Family<A> } = {},
 ): Socket<A> {
   checkOptions(options, "create_server");
-  return listenAny(denoDriver, address, options) as Socket<A>;
+  return listenAny(maker, address, options) as Socket<A>;
 }

@@ -11,7 +11,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { errorCode, isTimeoutError } from "../errors.ts";
 import type * as Bsd from "../socket.ts";
-import { sidesOf } from "../_face.ts";
+import { belowOf } from "../_face.ts";
 import {
   Poller,
   POLLERR,
@@ -31,6 +31,8 @@ export interface Face {
   readonly driver: "deno" | "libc";
   /** Whether it has Unix datagram sockets. */
   readonly hasUnixDatagrams: boolean;
+  /** Whether nothing goes on behind a test's end; a thread that waits is told a moment later. */
+  readonly sanitizeOps?: boolean;
 }
 
 /** An address of a family for a test, and its end. */
@@ -77,7 +79,9 @@ async function inTime<T>(call: Promise<T>): Promise<T> {
 }
 
 /** Runs every case on a driver. */
-export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
+export function testBsdFace(
+  { bsd, driver, hasUnixDatagrams, sanitizeOps = true }: Face,
+): void {
   const {
     AF_INET,
     AF_INET6,
@@ -143,6 +147,7 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
       Deno.test({
         name: `${driver} ${familyName}: ${name}`,
         ignore: !isHere(familyName),
+        sanitizeOps,
         async fn() {
           await using place = await make();
           await fn(family, place, familyName);
@@ -152,7 +157,7 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
   }
 
   function test(name: string, fn: () => Promise<void>): void {
-    Deno.test(`${driver}: ${name}`, fn);
+    Deno.test({ name: `${driver}: ${name}`, sanitizeOps, fn });
   }
 
   /** Datagram sockets of a family. */
@@ -271,7 +276,8 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
         assertEquals(name[0], (place.address as Bsd.InetAddress)[0]);
         assert((name[1] as unknown as number) > 0);
       }
-      await fails(() => server.bind(place.address), "EINVAL");
+      const other = family === AF_UNIX ? `${place.address}2` : place.address;
+      await fails(() => server.bind(other), "EINVAL");
     },
   );
 
@@ -295,9 +301,10 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
       [six as Any, ["::1", 1, 0, 0, 0], TypeError],
       [six as Any, ["::1", 1, -1], RangeError],
       [local as Any, ["127.0.0.1", 80], TypeError],
-      [local as Any, "", TypeError],
       [local as Any, null, TypeError],
     ];
+    // Elsewhere the system makes a name up (autobind).
+    if (driver === "deno") bad.push([local as Any, "", TypeError]);
     for (const [from, address, Class] of bad) {
       assertThrows(() => from.bind(address as never), Class);
     }
@@ -338,12 +345,18 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     await fails(() => server.accept(), "EINVAL");
     server.bind(place.address);
     await fails(() => server.accept(), "EINVAL");
-    await fails(() => server.bind(place.address), "EINVAL");
     using idle = socket(family, SOCK_STREAM) as Any;
-    await fails(() => idle.recv(1), "ENOTCONN");
-    await fails(() => idle.send(utf8("x")), "ENOTCONN");
-    await fails(() => idle.sendall(utf8("x")), "ENOTCONN");
-    await fails(() => idle.shutdown(SHUT_WR), "ENOTCONN");
+    // Linux has codes of its own for these; POSIX has this one.
+    const isLinux = driver === "libc";
+    const recv = isLinux && family === AF_UNIX ? "EINVAL" : "ENOTCONN";
+    const send = isLinux && family !== AF_UNIX ? "EPIPE" : "ENOTCONN";
+    await fails(() => idle.recv(1), recv);
+    await fails(() => idle.send(utf8("x")), send);
+    await fails(() => idle.sendall(utf8("x")), send);
+    // Linux has nothing against it on Unix sockets.
+    if (!isLinux || family !== AF_UNIX) {
+      await fails(() => idle.shutdown(SHUT_WR), "ENOTCONN");
+    }
   });
 
   each("a second connect", async (family, place) => {
@@ -356,7 +369,10 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
       bsd.errno("EISCONN"),
     );
     await fails(() => client.listen(), "EINVAL");
-    await fails(() => client.bind(place.address), "EINVAL");
+    // Linux lets a Unix socket have its name later.
+    if (driver === "deno" || family !== AF_UNIX) {
+      await fails(() => client.bind(place.address), "EINVAL");
+    }
   });
 
   each("everything after close() is EBADF", async (family) => {
@@ -613,7 +629,7 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     await fails(() => client.connect(`${place.path}-not`), "ENOENT");
   });
 
-  test("a reset is told, and told again", async () => {
+  test("a reset is told", async () => {
     await using place: Place = { address: ["127.0.0.1", 0], ...nowhere };
     using server = serving(AF_INET, place);
     const [, port] = server.getsockname();
@@ -624,7 +640,9 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     ]);
     peer.resetAndDestroy();
     await fails(() => conn.recv(1), "ECONNRESET");
-    await fails(() => conn.recv(1), "ECONNRESET");
+    // The system says it once.
+    if (driver === "libc") assertEquals((await conn.recv(1)).length, 0);
+    else await fails(() => conn.recv(1), "ECONNRESET");
     conn.close();
   });
 
@@ -892,7 +910,10 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     const connecting = client.connect(server.getsockname());
     await fails(() => client.bind(["127.0.0.1", 0]), "EINVAL");
     await fails(() => client.listen(), "EINVAL");
-    await fails(() => client.connect(server.getsockname()), "EALREADY");
+    // On loopback the system is done by now.
+    if (driver === "deno") {
+      await fails(() => client.connect(server.getsockname()), "EALREADY");
+    }
     // A call that may wait does: both are on their way before the connection is.
     const sending = client.sendall(utf8("early"));
     const receiving = client.recv(10);
@@ -998,7 +1019,9 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
   eachDatagram("shut down, one direction or both", async (sockets) => {
     using server = sockets.bound();
     using client = sockets.bound();
-    await fails(() => client.shutdown(SHUT_WR), "ENOTCONN");
+    if (driver === "deno" || !sockets.isUnix) {
+      await fails(() => client.shutdown(SHUT_WR), "ENOTCONN");
+    }
     await client.connect(server.getsockname());
     await client.shutdown(SHUT_WR);
     await fails(() => client.send(utf8("x")), "EPIPE");
@@ -1028,7 +1051,10 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
 
   eachDatagram("calls in the wrong state", async (sockets) => {
     using bound = sockets.bound();
-    await fails(() => bound.bind(bound.getsockname()), "EINVAL");
+    const other = sockets.isUnix
+      ? `${bound.getsockname()}-other`
+      : bound.getsockname();
+    await fails(() => bound.bind(other), "EINVAL");
     await fails(() => bound.listen(), "EOPNOTSUPP");
     await fails(() => bound.accept(), "EOPNOTSUPP");
     await fails(() => bound.getpeername(), "ENOTCONN");
@@ -1535,7 +1561,9 @@ export function testBsdFace({ bsd, driver, hasUnixDatagrams }: Face): void {
     );
     using poller = new Poller();
     let asked = 0;
-    const sides = Object.getPrototypeOf(sidesOf(pairs[0]![0])!.reading);
+    const sides = Object.getPrototypeOf(
+      belowOf(pairs[0]![0], "select")!.reading,
+    );
     const { watch } = sides;
     sides.watch = function (...args: unknown[]) {
       asked++;

@@ -96,7 +96,12 @@ export function complaint(from: string, specifier: string): string | undefined {
   const other = placeOf(to);
   if (other === undefined) return `${from} imports ${to}, which is no room`;
   const name = to.slice(to.lastIndexOf("/") + 1);
-  if (name.startsWith("_") && folder(from) !== folder(to)) {
+  // The library's own folder is one room of the root.
+  const home = (path: string) => folder(path).replace(/^libc\/$/, "");
+  if (
+    name.startsWith("_") && folder(from) !== folder(to) &&
+    home(from) !== folder(to)
+  ) {
     return `${from} imports ${to}, which is private to its folder`;
   }
   // cli.ts and its folder are one room.

@@ -1,0 +1,780 @@
+/** The driver of the BSD face on the system's C library: every call is the system's own. */
+
+import type { Address } from "../_constants.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  AF_UNIX,
+  MSG_CMSG_CLOEXEC,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
+  MSG_PEEK,
+  MSG_WAITALL,
+  SHUT_WR,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+} from "../_constants.ts";
+import type {
+  Driver,
+  DriverSocket,
+  OptionValue,
+  Patience,
+} from "../_driver.ts";
+import type { Readiness } from "../_readiness.ts";
+import { unnamed } from "../_sockaddr.ts";
+import { socketError } from "../_socket_error.ts";
+import { closedResource, interrupted } from "../_wait.ts";
+import { timeoutError } from "../_waiting.ts";
+import * as arena from "./_arena.ts";
+import {
+  checked,
+  EAGAIN,
+  EINPROGRESS,
+  EINTR,
+  errno,
+  systemError,
+} from "./_errno.ts";
+import {
+  type ControlMessage,
+  decodeControl,
+  encodeControl,
+  IOVEC,
+  MSGHDR,
+} from "./_layout.ts";
+import { prepare } from "./_ready.ts";
+import { isInet, type Packed, resolve, resolveNow } from "./_names.ts";
+import { demandAddress } from "./_permissions.ts";
+import {
+  AGAIN,
+  type Again,
+  poll,
+  Polled,
+  POLLOUT,
+  POLLRDHUP,
+} from "./_reactor.ts";
+import { decodeAddress } from "./_sockaddr.ts";
+import { calls, memory, messages, seldom } from "./_symbols.ts";
+
+/** No call of the system takes more at once. */
+const MOST = 0x7ffff000;
+/** How large a packet is at most that is received: no system sends larger ones. */
+export const MAX_PACKET = 2 ** 26;
+/** How many bytes are received of a stream at a time, however many are asked for. */
+const CHUNK = 262_144;
+
+const EDGES = SOCK_NONBLOCK | SOCK_CLOEXEC;
+const EALREADY = 114;
+const EISCONN = 106;
+const F_DUPFD_CLOEXEC = 1030;
+
+/** How long a connect to a Unix socket waits whose queue is full, before it tries again, in milliseconds. */
+const LAST_PAUSE = 16;
+
+const lengthBytes = new Uint8Array(
+  arena.length.buffer,
+  arena.length.byteOffset,
+  4,
+);
+const pairBytes = new Uint8Array(arena.pair.buffer, arena.pair.byteOffset, 8);
+const messageBytes = new Uint8Array(
+  arena.message.buffer,
+  arena.message.byteOffset,
+  MSGHDR.size,
+);
+
+/** Where everything is received first, and copied out of: no buffer is taken for what may not come. */
+let scratch = new Uint8Array(65_536);
+
+function room(size: number): Uint8Array<ArrayBuffer> {
+  if (size <= scratch.length) return scratch;
+  const larger = new Uint8Array(size);
+  if (size <= CHUNK) scratch = larger;
+  return larger;
+}
+
+/** Buffers whose addresses the kernel has been given: they must not go away before the call is over. */
+const held: { buffers: readonly Uint8Array[] } = { buffers: [] };
+
+/** What recvmsg(2) brings. */
+export interface ReceivedMessage {
+  readonly data: Uint8Array<ArrayBuffer>;
+  readonly control: ControlMessage[];
+  readonly flags: number;
+  readonly address: Address | undefined;
+}
+
+/** The result of a call that may find nothing yet: what it gave, or that it is to be tried again. */
+function given(result: number, call: string): number | Again {
+  if (result >= 0) return result;
+  const number = errno();
+  if (number === EAGAIN || number === EINTR) return AGAIN;
+  throw systemError(number, call);
+}
+
+/** A socket of the system. */
+export class LibcSocket implements DriverSocket {
+  readonly polled: Polled;
+  readonly family: number;
+  readonly type: number;
+  readonly proto: number;
+  /** An error that came behind something that could still be given. */
+  #late: unknown;
+  /** Whether the receiving half is shut: of datagrams the kernel says so only to calls that wait in it. */
+  #isDeaf = false;
+
+  constructor(
+    descriptor: number,
+    family: number,
+    type: number,
+    proto: number,
+  ) {
+    this.polled = new Polled(descriptor);
+    this.family = family;
+    this.type = type;
+    this.proto = proto;
+  }
+
+  get #fd(): number {
+    const { descriptor } = this.polled;
+    if (descriptor < 0) throw closedResource("Socket");
+    return descriptor;
+  }
+
+  get isStream(): boolean {
+    return this.type === SOCK_STREAM;
+  }
+
+  // Addresses
+
+  bind(address: Address): void {
+    const packed = resolveNow(this.family, address, "bind");
+    checked(calls().bind(this.#fd, packed, packed.length), "bind");
+  }
+
+  getsockname(): Address {
+    arena.length[0] = arena.name.length;
+    checked(
+      calls().getsockname(this.#fd, arena.name, lengthBytes),
+      "getsockname",
+    );
+    return this.#name() ?? unnamed(this.family);
+  }
+
+  getpeername(): Address {
+    arena.length[0] = arena.name.length;
+    checked(
+      calls().getpeername(this.#fd, arena.name, lengthBytes),
+      "getpeername",
+    );
+    return this.#name() ?? unnamed(this.family);
+  }
+
+  /** The address that the kernel has just written. */
+  #name(): Address | undefined {
+    return decodeAddress(
+      arena.nameView,
+      Math.min(arena.length[0]!, arena.name.length),
+    );
+  }
+
+  // Connections
+
+  listen(backlog: number): void {
+    // A socket without an address gets one.
+    if (isInet(this.family) && this.getsockname()[1] === 0) {
+      demandAddress(this.family, unnamed(this.family) as [string, number]);
+    }
+    checked(calls().listen(this.#fd, backlog), "listen");
+  }
+
+  accept(patience: Patience): Promise<[LibcSocket, Address]> {
+    return this.polled.reading.do("accept", patience, () => {
+      arena.length[0] = arena.name.length;
+      const result = given(
+        calls().accept4(this.#fd, arena.name, lengthBytes, EDGES),
+        "accept",
+      );
+      if (result === AGAIN) return AGAIN;
+      const address = this.#name() ?? unnamed(this.family);
+      return [this.#sibling(result), address];
+    });
+  }
+
+  #sibling(descriptor: number): LibcSocket {
+    return new LibcSocket(descriptor, this.family, this.type, this.proto);
+  }
+
+  async connect(address: Address, patience: Patience): Promise<void> {
+    const packed = resolve(this.family, address, "connect");
+    const name = packed instanceof Uint8Array ? packed : await packed;
+    const end = patience === null ? Infinity : performance.now() + patience;
+    for (let pause = 1;; pause = Math.min(pause * 2, LAST_PAUSE)) {
+      if (calls().connect(this.#open(), name, name.length) === 0) return;
+      const number = errno();
+      if (number === EINPROGRESS || number === EINTR) break;
+      // The queue of a Unix socket is full, and nobody tells when it is not.
+      if (number !== EAGAIN || patience === 0) {
+        throw systemError(number, "connect");
+      }
+      if (performance.now() + pause > end) {
+        throw timeoutError("connect", patience!);
+      }
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+    if (patience === 0) throw systemError(EINPROGRESS, "connect");
+    await this.polled.writing.do("connect", patience, () => {
+      if (poll(this.#fd, POLLOUT) === 0) return AGAIN;
+      // Once more: this one says how it went, and that it is over.
+      if (calls().connect(this.#fd, name, name.length) === 0) return undefined;
+      const number = errno();
+      if (number === EISCONN) return undefined;
+      if (number === EALREADY || number === EINTR) return AGAIN;
+      throw systemError(number, "connect");
+    });
+  }
+
+  /** The descriptor, after a wait in which the socket may have been closed. */
+  #open(): number {
+    const { descriptor } = this.polled;
+    if (descriptor < 0) throw interrupted("Socket");
+    return descriptor;
+  }
+
+  shutdown(how: number): Promise<void> {
+    try {
+      checked(calls().shutdown(this.#fd, how), "shutdown");
+      this.#isDeaf ||= how !== SHUT_WR;
+      // Those who wait are told.
+      this.polled.reading.pump();
+      return Promise.resolve();
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  // Receiving
+
+  recv(
+    size: number,
+    flags: number,
+    patience: Patience,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    if (flags & MSG_WAITALL && this.isStream && size > 0) {
+      return this.#recvAll(size, flags, patience);
+    }
+    const most = this.#most(size);
+    return this.polled.reading.do("recv", wait(flags, patience), () => {
+      const buffer = room(most);
+      const n = this.#receive(buffer, most, flags);
+      return n === AGAIN ? n : buffer.slice(0, Math.min(n, most));
+    });
+  }
+
+  /** Receives into memory that is the caller's, when there is something. */
+  recvInto(
+    buffer: Uint8Array,
+    size: number,
+    flags: number,
+    patience: Patience,
+  ): Promise<number> {
+    if (flags & MSG_WAITALL && this.isStream && size > 0) {
+      return this.#recvAll(size, flags, patience).then((data) => {
+        buffer.set(data);
+        return data.length;
+      });
+    }
+    return this.polled.reading.do(
+      "recv",
+      wait(flags, patience),
+      () => this.#receive(buffer, size, flags),
+    );
+  }
+
+  /** As the connections of the other rooms read: `null` at the end of the stream. */
+  read(buffer: Uint8Array): Promise<number | null> {
+    return this.polled.reading.do<number | null>("read", null, () => {
+      const n = this.#receive(buffer, buffer.length, 0);
+      return n === 0 && buffer.length > 0 ? null : n;
+    });
+  }
+
+  /** Packets come whole or are cut off; a stream comes in pieces. */
+  #most(size: number): number {
+    return this.isStream ? Math.min(size, CHUNK) : Math.min(size, MAX_PACKET);
+  }
+
+  /** One recv(2); the count may be larger than the buffer with MSG_TRUNC. */
+  #receive(
+    buffer: Uint8Array,
+    size: number,
+    flags: number,
+  ): number | Again {
+    this.#tellLate();
+    // A buffer that was transferred away, or resized, has less room than it had.
+    const most = Math.min(size, buffer.length);
+    const n = given(
+      calls().recv(this.#fd, buffer, most, flags | MSG_DONTWAIT),
+      "recv",
+    );
+    return n === AGAIN && this.#isDeaf ? 0 : n;
+  }
+
+  #tellLate(): void {
+    const late = this.#late;
+    if (late === undefined) return;
+    this.#late = undefined;
+    throw late;
+  }
+
+  /** MSG_WAITALL: until all is there, or the stream or the time ends; then what there is. */
+  #recvAll(
+    size: number,
+    flags: number,
+    patience: Patience,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const one = flags & ~MSG_WAITALL;
+    if (flags & MSG_PEEK) {
+      let seen = 0;
+      const look = () => {
+        const buffer = room(size);
+        const n = this.#receive(buffer, size, one);
+        if (n === AGAIN) return n;
+        seen = n;
+        const isAll = n === size || poll(this.#fd, POLLRDHUP) !== 0;
+        return isAll ? buffer.slice(0, n) : AGAIN;
+      };
+      return this.polled.reading.do("recv", wait(flags, patience), look, () => {
+        if (seen === 0) return AGAIN;
+        const buffer = room(size);
+        const n = this.#receive(buffer, size, one);
+        return n === AGAIN ? n : buffer.slice(0, n);
+      });
+    }
+    let all = new Uint8Array(Math.min(size, CHUNK));
+    let got = 0;
+    const part = () => all.slice(0, got);
+    return this.polled.reading.do("recv", wait(flags, patience), () => {
+      try {
+        while (got < size) {
+          if (got === all.length) {
+            const larger = new Uint8Array(Math.min(size, 4 * got));
+            larger.set(all);
+            all = larger;
+          }
+          const n = this.#receive(all.subarray(got), all.length - got, one);
+          if (n === AGAIN) return n;
+          if (n === 0) break;
+          got += n;
+        }
+      } catch (error) {
+        if (got === 0) throw error;
+        // The next call says why. What has come is the caller's.
+        this.#late = error;
+      }
+      return part();
+    }, () => got > 0 ? part() : AGAIN);
+  }
+
+  recvfrom(
+    size: number,
+    flags: number,
+    patience: Patience,
+  ): Promise<[Uint8Array<ArrayBuffer>, Address]> {
+    const most = this.#most(size);
+    return this.polled.reading.do("recvfrom", wait(flags, patience), () => {
+      const buffer = room(most);
+      const n = this.#receiveFrom(buffer, most, flags);
+      if (n === AGAIN) return n;
+      return [buffer.slice(0, Math.min(n, most)), this.#sender()];
+    });
+  }
+
+  recvfromInto(
+    buffer: Uint8Array,
+    size: number,
+    flags: number,
+    patience: Patience,
+  ): Promise<[number, Address]> {
+    return this.polled.reading.do("recvfrom", wait(flags, patience), () => {
+      const n = this.#receiveFrom(buffer, size, flags);
+      return n === AGAIN ? n : [n, this.#sender()];
+    });
+  }
+
+  #receiveFrom(
+    buffer: Uint8Array,
+    size: number,
+    flags: number,
+  ): number | Again {
+    this.#tellLate();
+    arena.length[0] = arena.name.length;
+    const n = given(
+      calls().recvfrom(
+        this.#fd,
+        buffer,
+        Math.min(size, buffer.length),
+        flags | MSG_DONTWAIT,
+        arena.name,
+        lengthBytes,
+      ),
+      "recvfrom",
+    );
+    if (n !== AGAIN || !this.#isDeaf) return n;
+    arena.length[0] = 0;
+    return 0;
+  }
+
+  /** Who sent what has just come: on a connection the peer, which the kernel does not repeat. */
+  #sender(): Address {
+    const address = this.#name();
+    if (address !== undefined) return address;
+    if (!this.isStream) return unnamed(this.family);
+    try {
+      return this.getpeername();
+    } catch {
+      return unnamed(this.family);
+    }
+  }
+
+  /** Receives into several pieces of memory, with control messages, recvmsg(2). */
+  recvmsg(
+    size: number,
+    controlSize: number,
+    flags: number,
+    patience: Patience,
+  ): Promise<ReceivedMessage> {
+    const most = this.#most(size);
+    return this.polled.reading.do("recvmsg", wait(flags, patience), () => {
+      const buffer = room(most);
+      this.#prepare([buffer.subarray(0, most)], controlSize);
+      arena.message.setUint32(MSGHDR.nameLength, arena.name.length, true);
+      const n = given(
+        messages().recvmsg(
+          this.#fd,
+          messageBytes,
+          flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC,
+        ),
+        "recvmsg",
+      );
+      held.buffers = [];
+      if (n === AGAIN) return n;
+      const { message } = arena;
+      const length = message.getUint32(MSGHDR.nameLength, true);
+      const used = Number(message.getBigUint64(MSGHDR.controlLength, true));
+      return {
+        data: buffer.slice(0, Math.min(n, most)),
+        control: decodeControl(arena.control.slice(0, used)),
+        flags: message.getInt32(MSGHDR.flags, true) & ~MSG_CMSG_CLOEXEC,
+        address: decodeAddress(
+          arena.nameView,
+          Math.min(length, arena.name.length),
+        ),
+      };
+    });
+  }
+
+  /** Fills `struct msghdr`. */
+  #prepare(buffers: readonly Uint8Array[], controlSize: number): void {
+    const { message, vectors } = arena;
+    held.buffers = buffers;
+    const { addressOf } = memory();
+    for (const [i, buffer] of buffers.entries()) {
+      const at = i * IOVEC.size;
+      vectors.setBigUint64(
+        at + IOVEC.base,
+        addressOf(buffer as Uint8Array<ArrayBuffer>, null, 0),
+        true,
+      );
+      vectors.setBigUint64(at + IOVEC.length, BigInt(buffer.length), true);
+    }
+    message.setBigUint64(MSGHDR.name, arena.addressIn(arena.name), true);
+    message.setUint32(MSGHDR.nameLength, 0, true);
+    message.setBigUint64(
+      MSGHDR.vectors,
+      arena.addressIn(arena.vectors),
+      true,
+    );
+    message.setBigUint64(MSGHDR.vectorCount, BigInt(buffers.length), true);
+    message.setBigUint64(
+      MSGHDR.control,
+      controlSize === 0 ? 0n : arena.addressIn(arena.control),
+      true,
+    );
+    message.setBigUint64(MSGHDR.controlLength, BigInt(controlSize), true);
+    message.setInt32(MSGHDR.flags, 0, true);
+  }
+
+  // Sending
+
+  send(data: Uint8Array, flags: number, patience: Patience): Promise<number> {
+    return this.polled.writing.do(
+      "send",
+      wait(flags, patience),
+      () => this.#send(data, flags),
+    );
+  }
+
+  #send(data: Uint8Array, flags: number): number | Again {
+    return given(
+      calls().send(
+        this.#fd,
+        data as Uint8Array<ArrayBuffer>,
+        Math.min(data.length, MOST),
+        flags | MSG_DONTWAIT | MSG_NOSIGNAL,
+      ),
+      "send",
+    );
+  }
+
+  sendall(
+    data: Uint8Array,
+    flags: number,
+    patience: Patience,
+  ): Promise<void> {
+    const size = data.length;
+    let sent = 0;
+    return this.polled.writing.do("sendall", wait(flags, patience), () => {
+      do {
+        if (data.length !== size) {
+          throw socketError(
+            "EFAULT",
+            "sendall",
+            `the data were transferred or resized after ${sent} of ${size} bytes`,
+          );
+        }
+        const n = this.#send(sent === 0 ? data : data.subarray(sent), flags);
+        if (n === AGAIN) return n;
+        sent += n;
+      } while (sent < size);
+      return undefined;
+    });
+  }
+
+  sendto(
+    data: Uint8Array,
+    flags: number,
+    address: Address,
+    patience: Patience,
+  ): Promise<number> {
+    let packed: Packed | Promise<Packed>;
+    try {
+      packed = resolve(this.family, address, "sendto");
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    if (!(packed instanceof Uint8Array)) {
+      return packed.then((name) => this.#sendTo(data, flags, name, patience));
+    }
+    return this.#sendTo(data, flags, packed, patience);
+  }
+
+  #sendTo(
+    data: Uint8Array,
+    flags: number,
+    name: Packed,
+    patience: Patience,
+  ): Promise<number> {
+    return this.polled.writing.do("sendto", wait(flags, patience), () =>
+      given(
+        calls().sendto(
+          this.#fd,
+          data as Uint8Array<ArrayBuffer>,
+          Math.min(data.length, MOST),
+          flags | MSG_DONTWAIT | MSG_NOSIGNAL,
+          name,
+          name.length,
+        ),
+        "sendto",
+      ));
+  }
+
+  /** Sends pieces of memory as one, with control messages, sendmsg(2). */
+  async sendmsg(
+    buffers: readonly Uint8Array[],
+    control: readonly ControlMessage[],
+    flags: number,
+    address: Address | undefined,
+    patience: Patience,
+  ): Promise<number> {
+    const pieces = buffers.length <= arena.MAX_VECTORS
+      ? buffers
+      : [join(buffers)];
+    const own = encodeControl(control);
+    if (own.length > arena.MAX_CONTROL) {
+      throw socketError("ENOBUFS", "sendmsg", "too many control messages");
+    }
+    const name = address === undefined
+      ? undefined
+      : await resolve(this.family, address, "sendmsg");
+    return await this.polled.writing.do(
+      "sendmsg",
+      wait(flags, patience),
+      () => {
+        this.#prepare(pieces, own.length);
+        arena.control.set(own);
+        if (name === undefined) {
+          arena.message.setBigUint64(MSGHDR.name, 0n, true);
+        } else {
+          arena.name.set(name);
+          arena.message.setUint32(MSGHDR.nameLength, name.length, true);
+        }
+        const n = given(
+          messages().sendmsg(
+            this.#fd,
+            messageBytes,
+            flags | MSG_DONTWAIT | MSG_NOSIGNAL,
+          ),
+          "sendmsg",
+        );
+        held.buffers = [];
+        return n;
+      },
+    );
+  }
+
+  // Options
+
+  setsockopt(level: number, option: number, value: OptionValue): void {
+    let size = 4;
+    if (value instanceof Uint8Array) {
+      if (value.length > arena.MAX_OPTION) {
+        throw socketError(
+          "EINVAL",
+          "setsockopt",
+          `more than ${arena.MAX_OPTION} bytes`,
+        );
+      }
+      arena.option.set(value);
+      size = value.length;
+    } else arena.optionInt[0] = Number(value);
+    checked(
+      calls().setsockopt(this.#fd, level, option, arena.option, size),
+      "setsockopt",
+    );
+  }
+
+  getsockopt(
+    level: number,
+    option: number,
+    size: number | undefined,
+  ): number | Uint8Array<ArrayBuffer> {
+    arena.optionInt[0] = 0;
+    arena.length[0] = Math.min(size ?? 4, arena.MAX_OPTION);
+    checked(
+      calls().getsockopt(this.#fd, level, option, arena.option, lengthBytes),
+      "getsockopt",
+    );
+    if (size === undefined) return arena.optionInt[0]!;
+    return arena.option.slice(0, Math.min(arena.length[0]!, size));
+  }
+
+  // The end
+
+  close(): void {
+    this.polled.close();
+  }
+
+  closed(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  detach(): number {
+    const fd = this.#fd;
+    if (this.polled.reading.busy || this.polled.writing.busy) {
+      throw socketError("EBUSY", "detach", "a call waits");
+    }
+    this.polled.release();
+    return fd;
+  }
+
+  fileno(): number {
+    return this.#fd;
+  }
+
+  /** Another descriptor of the same socket, dup(2). */
+  dup(): LibcSocket {
+    return this.#sibling(
+      checked(seldom().fcntl(this.#fd, F_DUPFD_CLOEXEC, 0), "dup"),
+    );
+  }
+
+  get reading(): Readiness {
+    return this.polled.reading;
+  }
+
+  get writing(): Readiness {
+    return this.polled.writing;
+  }
+
+  get urgent(): Readiness {
+    return this.polled.urgent;
+  }
+}
+
+/** How long a call with some flags may wait. */
+function wait(flags: number, patience: Patience): Patience {
+  return flags & MSG_DONTWAIT ? 0 : patience;
+}
+
+function join(buffers: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(
+    buffers.reduce((sum, { length }) => sum + length, 0),
+  );
+  let at = 0;
+  for (const buffer of buffers) {
+    all.set(buffer, at);
+    at += buffer.length;
+  }
+  return all;
+}
+
+/** Families whose addresses this driver knows. */
+function checkFamily(family: number, call: string): void {
+  if (family !== AF_INET && family !== AF_INET6 && family !== AF_UNIX) {
+    throw socketError("EAFNOSUPPORT", call);
+  }
+}
+
+/** A socket for a descriptor that is there. */
+export function adopt(
+  descriptor: number,
+  family: number,
+  type: number,
+  proto: number,
+): LibcSocket {
+  prepare();
+  return new LibcSocket(descriptor, family, type, proto);
+}
+
+/** Sockets of the system. */
+export const libcDriver: Driver = {
+  name: "libc",
+  bindsClients: true,
+  socket(family, type, proto) {
+    checkFamily(family, "socket");
+    prepare();
+    const { socket } = calls();
+    return adopt(
+      checked(socket(family, type | EDGES, proto), "socket"),
+      family,
+      type,
+      proto,
+    );
+  },
+  socketpair(family, type, proto) {
+    try {
+      checkFamily(family, "socketpair");
+      prepare();
+      const { socketpair } = seldom();
+      checked(socketpair(family, type | EDGES, proto, pairBytes), "socketpair");
+      const [a, b] = arena.pair;
+      return Promise.resolve([
+        adopt(a!, family, type, proto),
+        adopt(b!, family, type, proto),
+      ]);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  },
+};

@@ -1,0 +1,66 @@
+/**
+ * The permissions that a call would need if the runtime made it. A grant for the C library is a grant for
+ * everything; they are asked for all the same, so that `--allow-ffi` alone opens no network.
+ */
+
+import { joinHostPort } from "../addr.ts";
+import { AF_UNIX } from "../_constants.ts";
+import { demandNet, netGranted } from "../_open.ts";
+
+/** Hosts and ports that were granted: asking costs more than sending a datagram. */
+const known = new Set<string>();
+const MAX_KNOWN = 4096;
+
+/** It changes when a grant is taken back. */
+let status: Deno.PermissionStatus | undefined;
+
+function watchRevocations(): void {
+  if (status !== undefined) return;
+  status = Deno.permissions.querySync({ name: "net" });
+  status.addEventListener("change", () => known.clear());
+}
+
+/** Needs the net permission for a host, or a host and port. */
+export function demandHost(hostname: string, port?: number): void {
+  const host = port === undefined ? hostname : joinHostPort(hostname, port);
+  if (known.has(host)) return;
+  watchRevocations();
+  demandNet(host);
+  if (known.size >= MAX_KNOWN) known.clear();
+  known.add(host);
+}
+
+/** Needs the net permission as a whole. */
+export function demandAllNet(): void {
+  if (netGranted()) return;
+  const { state } = Deno.permissions.requestSync({ name: "net" });
+  if (state === "granted") return;
+  throw new Deno.errors.NotCapable(
+    "Requires net access, run again with the --allow-net flag",
+  );
+}
+
+/** Needs what the runtime needs of a Unix address: to read and write a path, and the net permission. */
+export function demandUnix(path: string): void {
+  if (path === "" || path.startsWith("\0")) return demandAllNet();
+  for (const name of ["read", "write"] as const) {
+    const { state } = Deno.permissions.requestSync({ name, path });
+    if (state !== "granted") {
+      throw new Deno.errors.NotCapable(
+        `Requires ${name} access to ${
+          JSON.stringify(path)
+        }, run again with the --allow-${name} flag`,
+      );
+    }
+  }
+  demandNet(`unix:${path}`);
+}
+
+/** Needs what an address of a family needs. */
+export function demandAddress(
+  family: number,
+  address: string | readonly [host: string, port: number, ...unknown[]],
+): void {
+  if (family === AF_UNIX) demandUnix(address as string);
+  else demandHost(address[0]!, address[1] as number);
+}

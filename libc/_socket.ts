@@ -1,0 +1,175 @@
+/** The BSD face's socket with the calls that only the C library has. */
+
+import { checkInteger, notBytes, show } from "../_check.ts";
+import type { Address } from "../_constants.ts";
+import { belowOf, Socket as Base } from "../_face.ts";
+import { checkAddress } from "../_sockaddr.ts";
+import { socketError } from "../_socket_error.ts";
+import * as arena from "./_arena.ts";
+import { type LibcSocket, MAX_PACKET } from "./_driver.ts";
+import type { ControlMessage } from "./_layout.ts";
+import type { Option } from "./_options.ts";
+
+/** What is below a socket of this driver. */
+export function libcOf(socket: object, call: string): LibcSocket {
+  return belowOf(socket, call) as LibcSocket;
+}
+
+function checkControl(messages: unknown): asserts messages is ControlMessage[] {
+  const isRight = Array.isArray(messages) &&
+    messages.every((message) =>
+      Object(message) === message && message.data instanceof Uint8Array
+    );
+  if (!isRight) {
+    throw new TypeError(
+      `Invalid control messages: expected { level, type, data }, got ${
+        show(messages)
+      }`,
+    );
+  }
+  for (const { level, type } of messages) {
+    checkInteger(level, "level", -(2 ** 31), 2 ** 31 - 1);
+    checkInteger(type, "type", -(2 ** 31), 2 ** 31 - 1);
+  }
+}
+
+/**
+ * A socket of the system's C library, by the names of socket(2) and the calls around it. It is made by
+ * `socket()`. It has every call of the other driver's sockets, and those that Deno has nothing for.
+ */
+export class Socket<A extends Address = Address> extends Base<A> {
+  /**
+   * Takes the next connection, accept(2), as a socket of this driver.
+   *
+   * @returns The connection's socket and the peer's address.
+   * @throws {Error} As on the other driver.
+   */
+  override accept(): Promise<[socket: Socket<A>, address: A]> {
+    return super.accept() as Promise<[Socket<A>, A]>;
+  }
+
+  /**
+   * Receives a message with its control messages, recvmsg(2).
+   *
+   * @param bufsize How many bytes of data at most.
+   * @param ancbufsize How many bytes of control messages at most, 0 to 32,768: `controlSpace()` tells what
+   * some need; 0 by default.
+   * @param flags As for `recv`.
+   * @returns The data, the control messages, the flags of the message (`MSG_TRUNC`, `MSG_CTRUNC`,
+   * `MSG_EOR`, ...), and the sender's address, if it has one.
+   * @throws {Error} As `recv`.
+   */
+  async recvmsg(
+    bufsize: number,
+    ancbufsize: number = 0,
+    flags: number = 0,
+  ): Promise<
+    [
+      data: Uint8Array<ArrayBuffer>,
+      ancdata: ControlMessage[],
+      msg_flags: number,
+      address: A | undefined,
+    ]
+  > {
+    const below = libcOf(this, "recvmsg");
+    checkInteger(bufsize, "bufsize", 0, MAX_PACKET);
+    checkInteger(ancbufsize, "ancbufsize", 0, arena.MAX_CONTROL);
+    checkInteger(flags, "flags", 0, 2 ** 31 - 1);
+    const message = await below.recvmsg(
+      bufsize,
+      ancbufsize,
+      flags,
+      this.gettimeout(),
+    );
+    const { data, control, address } = message;
+    return [data, control, message.flags, address as A | undefined];
+  }
+
+  /**
+   * Sends pieces of memory as one message, with control messages, sendmsg(2).
+   *
+   * @param buffers The pieces.
+   * @param ancdata The control messages; descriptors in them (`SCM_RIGHTS`) are copied to the receiver.
+   * @param flags As for `send`.
+   * @param address Where to; the peer by default.
+   * @returns How many bytes were sent; of a stream perhaps fewer than there are.
+   * @throws {Error} As `send`.
+   */
+  async sendmsg(
+    buffers: readonly Uint8Array[],
+    ancdata: readonly ControlMessage[] = [],
+    flags: number = 0,
+    address?: A,
+  ): Promise<number> {
+    const below = libcOf(this, "sendmsg");
+    if (!Array.isArray(buffers)) throw notBytes(buffers, "buffers");
+    const wrong = buffers.findIndex((data) => !(data instanceof Uint8Array));
+    if (wrong >= 0) throw notBytes(buffers[wrong], `buffers[${wrong}]`);
+    checkControl(ancdata);
+    checkInteger(flags, "flags", 0, 2 ** 31 - 1);
+    if (address !== undefined) checkAddress(this.family, address);
+    return await below.sendmsg(
+      buffers,
+      ancdata,
+      flags,
+      address,
+      this.gettimeout(),
+    );
+  }
+
+  /**
+   * An option's value as what it is: see `Options`.
+   *
+   * @param option One of `Options`.
+   * @throws {Error} With `code` `"ENOPROTOOPT"`, or another of getsockopt(2).
+   */
+  getoption<T>(option: Option<T>): T {
+    const below = libcOf(this, "getsockopt");
+    const { level, name, size, decode } = option;
+    return decode(below.getsockopt(level, name, size) as Uint8Array);
+  }
+
+  /**
+   * Sets an option to what it is: see `Options`.
+   *
+   * @param option One of `Options`.
+   * @param value Its value.
+   * @throws {TypeError | RangeError} If it is none for the option.
+   * @throws {Error} With `code` `"ENOPROTOOPT"`, `"EPERM"`, or another of setsockopt(2).
+   */
+  setoption<T>(option: Option<T>, value: T): void {
+    const below = libcOf(this, "setsockopt");
+    const { level, name, encode } = option;
+    if (encode === undefined) {
+      throw socketError("ENOPROTOOPT", "setsockopt", "it can only be read");
+    }
+    below.setsockopt(level, name, encode(value));
+  }
+
+  /**
+   * Another descriptor of the same socket, dup(2). What happens to the one happens to the other; each is
+   * closed by itself.
+   *
+   * @returns The socket, a blocking one.
+   * @throws {Error} With `code` `"EMFILE"`, or `"EBADF"` if the socket is closed.
+   */
+  dup(): Socket<A> {
+    return new Socket<A>(
+      libcOf(this, "dup").dup(),
+      this.driver,
+      this.family,
+      this.type,
+      this.proto,
+    );
+  }
+
+  /** Lets calls that wait keep the program alive, which they do unless `unref()` was called. */
+  ref(): void {
+    libcOf(this, "ref").polled.setRef(true);
+  }
+
+  /** Lets the program end though calls wait. */
+  unref(): void {
+    libcOf(this, "unref").polled.setRef(false);
+  }
+}

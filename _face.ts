@@ -286,19 +286,20 @@ export class Socket<A extends Address = Address>
    * @returns What came, and the sender's address.
    * @throws {Error} As {@linkcode Socket.recv}.
    */
-  async recvfrom(
+  recvfrom(
     bufsize: number,
     flags: number = 0,
   ): Promise<[data: Uint8Array<ArrayBuffer>, address: A]> {
-    const below = this.#open("recvfrom");
-    checkInteger(bufsize, "bufsize", 0, MOST);
-    checkInteger(flags, "flags", 0, MOST);
-    const [data, address] = await below.recvfrom(
-      bufsize,
-      flags,
-      this.#patience,
-    );
-    return [data, address as A];
+    try {
+      const below = this.#open("recvfrom");
+      checkInteger(bufsize, "bufsize", 0, MOST);
+      checkInteger(flags, "flags", 0, MOST);
+      return below.recvfrom(bufsize, flags, this.#patience) as Promise<
+        [Uint8Array<ArrayBuffer>, A]
+      >;
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /**
@@ -310,25 +311,30 @@ export class Socket<A extends Address = Address>
    * @returns How many came, and the sender's address.
    * @throws {Error} As {@linkcode Socket.recv}.
    */
-  async recvfrom_into(
+  recvfrom_into(
     buffer: Uint8Array,
     nbytes: number = 0,
     flags: number = 0,
   ): Promise<[bytes: number, address: A]> {
-    const below = this.#open("recvfrom_into");
-    const size = checkInto(buffer, nbytes);
-    checkInteger(flags, "flags", 0, MOST);
-    if (below.recvfromInto !== undefined) {
-      return await below.recvfromInto(
-        buffer,
-        size,
-        flags,
-        this.#patience,
-      ) as [number, A];
+    try {
+      const below = this.#open("recvfrom_into");
+      const size = checkInto(buffer, nbytes);
+      checkInteger(flags, "flags", 0, MOST);
+      if (below.recvfromInto !== undefined) {
+        return below.recvfromInto(
+          buffer,
+          size,
+          flags,
+          this.#patience,
+        ) as Promise<[number, A]>;
+      }
+      return this.recvfrom(size, flags).then(([data, address]) => {
+        buffer.set(data);
+        return [data.length, address];
+      });
+    } catch (error) {
+      return Promise.reject(error);
     }
-    const [data, address] = await this.recvfrom(size, flags);
-    buffer.set(data);
-    return [data.length, address];
   }
 
   // Sending
@@ -395,14 +401,17 @@ export class Socket<A extends Address = Address>
   sendto(data: Uint8Array, flags: number, address: A): Promise<number>;
   sendto(
     data: Uint8Array,
-    ...rest: [address: A] | [flags: number, address: A]
+    flagsOrAddress: number | A,
+    last?: A,
   ): Promise<number> {
     try {
       const below = this.#open("sendto");
-      const [flags, address] = rest.length === 2 ? rest : [0, rest[0]];
+      const hasFlags = last !== undefined || typeof flagsOrAddress === "number";
+      const flags = hasFlags ? flagsOrAddress as number : 0;
+      const address = hasFlags ? last : flagsOrAddress as A;
       checkSend(data, flags);
       checkAddress(this.family, address);
-      return below.sendto(data, flags, address, this.#patience);
+      return below.sendto(data, flags, address!, this.#patience);
     } catch (error) {
       return Promise.reject(error);
     }

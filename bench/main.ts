@@ -28,6 +28,7 @@ import {
   sendMany,
 } from "./_datagrams.ts";
 import { bsdEcho, bsdEnds } from "./_bsd.ts";
+import { EchoServer, loadGenerator, starts } from "./_libc.ts";
 import { take, type ways } from "./_framing.ts";
 import { Peer } from "./_peer.ts";
 import { pipes, proxy } from "./_proxy.ts";
@@ -203,6 +204,47 @@ if (only === "" || only.startsWith("udp")) {
   );
   base.close();
   ours.close();
+}
+
+/** Servers of the C library's sockets by the runtime's, under one load. */
+async function libcEchoes(
+  transport: "udp" | "tcp",
+  ...candidates: [way: string, bar: number | undefined][]
+): Promise<void> {
+  const name = (way: string) =>
+    `libc ${transport} echo 64 B x 64, ${way} by Deno's`;
+  if (!candidates.some(([way]) => name(way).includes(only))) return;
+  await using load = await loadGenerator();
+  await using base = new EchoServer(transport, "deno");
+  const port = await base.port;
+  for (const [way, bar] of candidates) {
+    await using server = new EchoServer(transport, way);
+    const own = await server.port;
+    await compare(
+      name(way),
+      bar,
+      "round trips/s",
+      () => load(transport, port, 64, 1),
+      () => load(transport, own, 64, 1),
+    );
+  }
+}
+
+if (Deno.build.os === "linux") {
+  await libcEchoes("udp", ["libc", 1.7], ["eventfd", undefined]);
+  await libcEchoes(
+    "tcp",
+    ["libc", 1],
+    ["eventfd", undefined],
+    ["conn", undefined],
+  );
+  await compare(
+    "libc start of a program that imports it by one that imports ../socket",
+    undefined,
+    "starts/s",
+    () => starts("../socket.ts"),
+    () => starts("../socket.ts", "../libc/mod.ts"),
+  );
 }
 
 /** Messages out of 256 MiB that another process sends. */

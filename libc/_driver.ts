@@ -284,19 +284,49 @@ export class LibcSocket implements DriverSocket {
         return data.length;
       });
     }
-    return this.polled.reading.do(
+    return this.polled.reading.run(
       "recv",
       wait(flags, patience),
-      () => this.#receive(buffer, size, flags),
+      this,
+      LibcSocket.#tryRecv,
+      buffer,
+      size,
+      flags,
     );
+  }
+
+  static #tryRecv(
+    self: LibcSocket,
+    buffer: Uint8Array,
+    size: number,
+    flags: number,
+  ): number | Again {
+    return self.#receive(buffer, size, flags);
   }
 
   /** As the connections of the other rooms read: `null` at the end of the stream. */
   read(buffer: Uint8Array): Promise<number | null> {
-    return this.polled.reading.do<number | null>("read", null, () => {
-      const n = this.#receive(buffer, buffer.length, 0);
-      return n === 0 && buffer.length > 0 ? null : n;
-    });
+    // The kernel would wait for something to come.
+    if (buffer.length === 0) return Promise.resolve(0);
+    return this.polled.reading.run(
+      "read",
+      null,
+      this,
+      LibcSocket.#tryRead,
+      buffer,
+      buffer.length,
+      0,
+    );
+  }
+
+  static #tryRead(
+    self: LibcSocket,
+    buffer: Uint8Array,
+    size: number,
+    flags: number,
+  ): number | null | Again {
+    const n = self.#receive(buffer, size, flags);
+    return n === 0 ? null : n;
   }
 
   /** Packets come whole or are cut off; a stream comes in pieces. */
@@ -396,10 +426,25 @@ export class LibcSocket implements DriverSocket {
     flags: number,
     patience: Patience,
   ): Promise<[number, Address]> {
-    return this.polled.reading.do("recvfrom", wait(flags, patience), () => {
-      const n = this.#receiveFrom(buffer, size, flags);
-      return n === AGAIN ? n : [n, this.#sender()];
-    });
+    return this.polled.reading.run(
+      "recvfrom",
+      wait(flags, patience),
+      this,
+      LibcSocket.#tryRecvfrom,
+      buffer,
+      size,
+      flags,
+    );
+  }
+
+  static #tryRecvfrom(
+    self: LibcSocket,
+    buffer: Uint8Array,
+    size: number,
+    flags: number,
+  ): [number, Address] | Again {
+    const n = self.#receiveFrom(buffer, size, flags);
+    return n === AGAIN ? n : [n, self.#sender()];
   }
 
   #receiveFrom(
@@ -508,17 +553,25 @@ export class LibcSocket implements DriverSocket {
   // Sending
 
   send(data: Uint8Array, flags: number, patience: Patience): Promise<number> {
-    return this.polled.writing.do(
+    return this.polled.writing.run(
       "send",
       wait(flags, patience),
-      () => this.#send(data, flags),
+      this,
+      LibcSocket.#trySend,
+      data,
+      flags,
+      undefined,
     );
   }
 
-  #send(data: Uint8Array, flags: number): number | Again {
+  static #trySend(
+    self: LibcSocket,
+    data: Uint8Array,
+    flags: number,
+  ): number | Again {
     return given(
       calls().send(
-        this.#fd,
+        self.#fd,
         data as Uint8Array<ArrayBuffer>,
         Math.min(data.length, MOST),
         flags | MSG_DONTWAIT | MSG_NOSIGNAL,
@@ -543,7 +596,8 @@ export class LibcSocket implements DriverSocket {
             `the data were transferred or resized after ${sent} of ${size} bytes`,
           );
         }
-        const n = this.#send(sent === 0 ? data : data.subarray(sent), flags);
+        const rest = sent === 0 ? data : data.subarray(sent);
+        const n = LibcSocket.#trySend(this, rest, flags);
         if (n === AGAIN) return n;
         sent += n;
       } while (sent < size);
@@ -575,18 +629,34 @@ export class LibcSocket implements DriverSocket {
     name: Packed,
     patience: Patience,
   ): Promise<number> {
-    return this.polled.writing.do("sendto", wait(flags, patience), () =>
-      given(
-        calls().sendto(
-          this.#fd,
-          data as Uint8Array<ArrayBuffer>,
-          Math.min(data.length, MOST),
-          flags | MSG_DONTWAIT | MSG_NOSIGNAL,
-          name,
-          name.length,
-        ),
-        "sendto",
-      ));
+    return this.polled.writing.run(
+      "sendto",
+      wait(flags, patience),
+      this,
+      LibcSocket.#trySendto,
+      data,
+      flags,
+      name,
+    );
+  }
+
+  static #trySendto(
+    self: LibcSocket,
+    data: Uint8Array,
+    flags: number,
+    name: Packed,
+  ): number | Again {
+    return given(
+      calls().sendto(
+        self.#fd,
+        data as Uint8Array<ArrayBuffer>,
+        Math.min(data.length, MOST),
+        flags | MSG_DONTWAIT | MSG_NOSIGNAL,
+        name,
+        name.length,
+      ),
+      "sendto",
+    );
   }
 
   /** Sends pieces of memory as one, with control messages, sendmsg(2). */

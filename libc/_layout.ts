@@ -9,17 +9,23 @@ export interface Layout {
     readonly io_setup: number;
     readonly io_destroy: number;
     readonly io_submit: number;
+    readonly io_getevents: number;
   };
 }
 
 const LAYOUTS = new Map<string, Layout>([
   ["x86_64", {
     epollEvent: { size: 12, data: 4 },
-    calls: { io_setup: 206, io_destroy: 207, io_submit: 209 },
+    calls: {
+      io_setup: 206,
+      io_destroy: 207,
+      io_getevents: 208,
+      io_submit: 209,
+    },
   }],
   ["aarch64", {
     epollEvent: { size: 16, data: 8 },
-    calls: { io_setup: 0, io_destroy: 1, io_submit: 2 },
+    calls: { io_setup: 0, io_destroy: 1, io_submit: 2, io_getevents: 4 },
   }],
 ]);
 
@@ -80,6 +86,9 @@ export const IOCB = {
   flags: 56,
   result: 60,
 } as const;
+
+/** `struct io_event`, io_getevents(2). */
+export const IO_EVENT = { size: 32 } as const;
 
 /** A control message, cmsg(3). */
 export interface ControlMessage {

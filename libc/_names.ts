@@ -14,7 +14,11 @@ import { toEndpoint } from "../_sockaddr.ts";
 import { faceError, socketError } from "../_socket_error.ts";
 import * as arena from "./_arena.ts";
 import { ADDRINFO } from "./_layout.ts";
-import { demandAddress, demandHost } from "./_permissions.ts";
+import {
+  clearOnRevocation,
+  demandAddress,
+  demandHost,
+} from "./_permissions.ts";
 import { decodeAddress, encodeAddress, type Literal } from "./_sockaddr.ts";
 import { memory, names, seldom } from "./_symbols.ts";
 
@@ -72,6 +76,22 @@ function pack(family: number, address: Literal, call: string): Packed {
   return arena.name.slice(0, put(family, address, call));
 }
 
+/** Addresses of literals that were used a moment ago, by host and port: making them costs more than sending. */
+const recent = new Map<string, Map<number, Packed>>();
+let recentCount = 0;
+const MAX_RECENT = 4096;
+clearOnRevocation(recent);
+
+function remember(host: string, port: number, packed: Packed): void {
+  if (++recentCount > MAX_RECENT) {
+    recent.clear();
+    recentCount = 0;
+  }
+  let ports = recent.get(host);
+  if (ports === undefined) recent.set(host, ports = new Map());
+  ports.set(port, packed);
+}
+
 /**
  * What an address is for the kernel.
  *
@@ -83,9 +103,18 @@ export function resolve(
   address: Address,
   call: string,
 ): Packed | Promise<Packed> {
+  const isPlain = family !== AF_UNIX &&
+    (address.length === 2 || !address[2] && !address[3]);
+  if (isPlain) {
+    const packed = recent.get(address[0]!)?.get(address[1] as number);
+    // Its first two bytes are the family.
+    if (packed !== undefined && packed[0] === family) return packed;
+  }
   const known = ready(family, address);
-  if (known !== undefined) return pack(family, known, call);
-  return lookUp(family, address, call);
+  if (known === undefined) return lookUp(family, address, call);
+  const packed = pack(family, known, call);
+  if (isPlain) remember(address[0]!, address[1] as number, packed);
+  return packed;
 }
 
 async function lookUp(

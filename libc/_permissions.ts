@@ -14,10 +14,20 @@ const MAX_KNOWN = 4096;
 /** It changes when a grant is taken back. */
 let status: Deno.PermissionStatus | undefined;
 
+/** Caches of what was granted. */
+const caches: { clear(): void }[] = [known];
+
 function watchRevocations(): void {
   if (status !== undefined) return;
   status = Deno.permissions.querySync({ name: "net" });
-  status.addEventListener("change", () => known.clear());
+  status.addEventListener("change", () => {
+    for (const cache of caches) cache.clear();
+  });
+}
+
+/** Has a cache emptied when a grant is taken back. */
+export function clearOnRevocation(cache: { clear(): void }): void {
+  caches.push(cache);
 }
 
 /** Needs the net permission for a host, or a host and port. */

@@ -39,16 +39,28 @@ const EPOLL_CTL_DEL = 2;
 export const AGAIN: unique symbol = Symbol("again");
 export type Again = typeof AGAIN;
 
-/** How many calls go on before the event loop has its turn. */
+/** How many calls of each direction go on before the event loop has its turn. */
 const BUDGET = 64;
-let left = BUDGET;
+/** How many more may: receives and sends. */
+let moreIn = BUDGET;
+let moreOut = BUDGET;
 
-/** Settles a call that did not wait; now and then in the event loop's next turn. */
-function settle<T>(promise: Promise<T>): Promise<T> {
-  if (--left > 0) return promise;
-  left = BUDGET;
-  promise.catch(() => {});
-  return new Promise((resolve) => setImmediate(() => resolve(promise)));
+function refill(): void {
+  moreIn = moreOut = BUDGET;
+}
+
+/** Gives a result that did not wait; now and then in the event loop's next turn. */
+function give<T>(value: T, isOut: boolean): Promise<T> {
+  if ((isOut ? --moreOut : --moreIn) > 0) return Promise.resolve(value);
+  refill();
+  return new Promise((resolve) => setImmediate(resolve, value));
+}
+
+/** The same for an error: a loop of calls that find nothing must not stand in everybody's way. */
+function fail(error: unknown, isOut: boolean): Promise<never> {
+  if ((isOut ? --moreOut : --moreIn) > 0) return Promise.reject(error);
+  refill();
+  return new Promise((_, reject) => setImmediate(reject, error));
 }
 
 /** A call that waits. */
@@ -71,6 +83,7 @@ const EVENTS = {
 export class Side implements Readiness {
   readonly #owner: Polled;
   readonly #bit: number;
+  readonly #isOut: boolean;
   /** Which events are its. */
   readonly events: number;
   #waits: Wait[] = [];
@@ -83,6 +96,7 @@ export class Side implements Readiness {
   constructor(owner: Polled, name: keyof typeof EVENTS) {
     this.#owner = owner;
     this.events = EVENTS[name];
+    this.#isOut = name === "writing";
     this.#bit = name === "reading"
       ? POLLIN
       : name === "writing"
@@ -126,20 +140,62 @@ export class Side implements Readiness {
     onTimeout?: () => T | Again,
   ): Promise<T> {
     if (this.#owner.descriptor < 0) return Promise.reject(closed());
-    try {
-      if (this.#waits.length === 0) {
+    if (this.#waits.length === 0) {
+      try {
         const result = attempt();
-        if (result !== AGAIN) return settle(Promise.resolve(result));
+        if (result !== AGAIN) return give(result, this.#isOut);
+      } catch (error) {
+        return fail(error, this.#isOut);
       }
-      if (patience === 0) {
-        const partial = onTimeout?.() ?? AGAIN;
-        if (partial !== AGAIN) return settle(Promise.resolve(partial));
-        throw socketError("EAGAIN", call);
-      }
-    } catch (error) {
-      return settle(Promise.reject(error));
     }
-    return this.#wait(call, patience, attempt, onTimeout);
+    return this.#later(call, patience, attempt, onTimeout);
+  }
+
+  /**
+   * The same for the calls that are made most: nothing is made for one that does not wait.
+   *
+   * @param call Its name, for errors.
+   * @param patience How long it may wait.
+   * @param self Whose call it is.
+   * @param attempt Tries it.
+   * @param a Its arguments.
+   */
+  run<S, A, B, C, T>(
+    call: string,
+    patience: Patience,
+    self: S,
+    attempt: (self: S, a: A, b: B, c: C) => T | Again,
+    a: A,
+    b: B,
+    c: C,
+  ): Promise<T> {
+    if (this.#owner.descriptor < 0) return Promise.reject(closed());
+    if (this.#waits.length === 0) {
+      try {
+        const result = attempt(self, a, b, c);
+        if (result !== AGAIN) return give(result, this.#isOut);
+      } catch (error) {
+        return fail(error, this.#isOut);
+      }
+    }
+    return this.#later(call, patience, () => attempt(self, a, b, c));
+  }
+
+  /** What a call does for which there is nothing yet. */
+  #later<T>(
+    call: string,
+    patience: Patience,
+    attempt: () => T | Again,
+    onTimeout?: () => T | Again,
+  ): Promise<T> {
+    if (patience !== 0) return this.#wait(call, patience, attempt, onTimeout);
+    try {
+      const partial = onTimeout?.() ?? AGAIN;
+      if (partial !== AGAIN) return give(partial, this.#isOut);
+    } catch (error) {
+      return fail(error, this.#isOut);
+    }
+    return fail(socketError("EAGAIN", call), this.#isOut);
   }
 
   #wait<T>(
@@ -403,7 +459,7 @@ class Reactor implements EventSet {
   }
 
   dispatch(events: DataView, count: number): void {
-    left = BUDGET;
+    refill();
     // Copied out first: what is told may make calls that use the same memory.
     const told: [polled: Polled, bits: number][] = [];
     for (let i = 0; i < count; i++) {
@@ -458,7 +514,7 @@ async function isWoken(): Promise<boolean> {
  * @throws {TypeError} If there is no such way.
  *
  * @example
- * ```ts
+ * ```ts ignore
  * import { useWake } from "@berkeley/sockets/libc";
  *
  * const kind = await useWake("eventfd");

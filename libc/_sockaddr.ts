@@ -37,8 +37,14 @@ function ipv4Number(host: string): number | undefined {
   return remember(numbers, host, ((a << 24) | (b << 16) | (c << 8) | d) >>> 0);
 }
 
+/** The last one: a peer often sends more than once. */
+let lastNumber = 0;
+let lastText = "0.0.0.0";
+
 function ipv4Text(number: number): string {
-  return texts.get(number) ?? remember(
+  if (number === lastNumber) return lastText;
+  lastNumber = number;
+  return lastText = texts.get(number) ?? remember(
     texts,
     number,
     `${number >>> 24}.${number >>> 16 & 255}.${number >>> 8 & 255}.${

@@ -97,6 +97,11 @@ const AIO = {
     parameters: ["i64", "u64"],
     result: "i64",
   },
+  io_getevents: {
+    name: "syscall",
+    parameters: ["i64", "u64", "i64", "i64", "buffer", "pointer"],
+    result: "i64",
+  },
   io_submit: {
     name: "syscall",
     parameters: ["i64", "u64", "i64", "buffer"],
@@ -194,7 +199,8 @@ function lazy<const S extends Deno.ForeignLibraryInterface>(
   return () => {
     if (opened === undefined) {
       grant ??= demandGrant();
-      opened = Deno.dlopen(grant.path, symbols).symbols;
+      // An object of the usual kind: its calls are found faster.
+      opened = { ...Deno.dlopen(grant.path, symbols).symbols };
     }
     return opened;
   };

@@ -6,8 +6,7 @@
  * itself watches: no thread, and a shorter way, by a part of the runtime that is not documented.
  */
 
-import { layoutOf } from "./_layout.ts";
-import { IOCB } from "./_layout.ts";
+import { IO_EVENT, IOCB, layoutOf } from "./_layout.ts";
 import { aio, calls, memory, wake } from "./_symbols.ts";
 import { checked } from "./_errno.ts";
 
@@ -162,6 +161,9 @@ interface Pipe {
 const POLL_COMMAND = 5;
 const TELL_EVENTFD = 1;
 
+/** How many answers of the kernel's are taken at a time: there is one request. */
+const ANSWERS = 4;
+
 /** Has the kernel write to an eventfd, which the event loop reads. */
 export class EventfdWake implements WakeSource {
   readonly kind = "eventfd";
@@ -171,6 +173,7 @@ export class EventfdWake implements WakeSource {
   /** What the kernel is told: it lives as long as this does. */
   readonly #request = new DataView(new ArrayBuffer(IOCB.size));
   readonly #requests = new BigUint64Array(1);
+  readonly #answers = new Uint8Array(ANSWERS * IO_EVENT.size);
   /** Whether the kernel has been told and has not answered. */
   #isAsked = false;
   #need: Need = "nothing";
@@ -195,7 +198,11 @@ export class EventfdWake implements WakeSource {
     const { io_setup } = layoutOf(Deno.build.arch)!.calls;
     if (
       Number(
-        aio().io_setup(BigInt(io_setup), 4n, new Uint8Array(context.buffer)),
+        aio().io_setup(
+          BigInt(io_setup),
+          BigInt(ANSWERS),
+          new Uint8Array(context.buffer),
+        ),
       ) !== 0
     ) {
       calls().close(bell);
@@ -233,6 +240,15 @@ export class EventfdWake implements WakeSource {
 
   #onAnswer(): void {
     this.#isAsked = false;
+    // What is not taken away would fill the kernel's list.
+    aio().io_getevents(
+      BigInt(layoutOf(Deno.build.arch)!.calls.io_getevents),
+      this.#context,
+      0n,
+      BigInt(ANSWERS),
+      this.#answers,
+      null,
+    );
     this.#set.drain();
     this.#ask();
   }

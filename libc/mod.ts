@@ -14,7 +14,7 @@
  * connect, `listen` honours its number, `send` takes what fits, and every error is the system's own.
  *
  * @example A packet at a time, over a connection
- * ```ts
+ * ```ts ignore
  * import { AF_UNIX, SOCK_SEQPACKET, socketpair } from "@berkeley/sockets/libc";
  * import { assertEquals } from "@std/assert";
  *
@@ -117,7 +117,7 @@ const maker = { driver: libcDriver, Socket };
  * @throws {TypeError | RangeError} If an argument is no integer.
  *
  * @example Probes of a silent peer
- * ```ts
+ * ```ts ignore
  * import { AF_INET, IPPROTO_TCP, socket, TCP_KEEPIDLE } from "@berkeley/sockets/libc";
  * import { assertEquals } from "@std/assert";
  *

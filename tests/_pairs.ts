@@ -4,6 +4,8 @@ import { connectTcp, listenTcp } from "../tcp.ts";
 import { connectUnix, listenUnix } from "../unix.ts";
 import { pair } from "../pair.ts";
 import type { StreamConn } from "../types.ts";
+import * as libc from "../libc/mod.ts";
+import { openAll } from "./_libc.ts";
 
 /** Two connected ends, closed together at the end of a test. */
 export class Ends implements Disposable {
@@ -24,9 +26,11 @@ export class Ends implements Disposable {
 /** A kind of stream. */
 export interface Kind {
   readonly name: string;
-  /** Whether a socket of the system is below. */
-  readonly socket: boolean;
+  /** Whether a connection of the runtime's is below. */
+  readonly native: boolean;
   readonly make: () => Promise<Ends>;
+  /** Whether nothing goes on behind a test's end; a thread that waits is told a moment later. */
+  readonly sanitizeOps?: false;
 }
 
 async function tcp(hostname: string): Promise<Ends> {
@@ -67,16 +71,58 @@ export function canListen(hostname: string): boolean {
 export const hasUnix = Deno.build.os !== "windows";
 export const hasAbstract = Deno.build.os === "linux";
 
+/** Whether this machine has the sockets of the C library. */
+export const hasLibc = Deno.build.os === "linux";
+if (hasLibc) openAll();
+
+/** A connection of the C library's sockets. */
+async function libcConnection(
+  family: libc.Family,
+  address: libc.Address,
+): Promise<Ends> {
+  using server = libc.socket(family);
+  server.bind(address);
+  server.listen(1);
+  const client = libc.socket(family);
+  await client.connect(server.getsockname());
+  const [conn] = await server.accept();
+  return new Ends(libc.toConn(client), libc.toConn(conn));
+}
+
+const libcKinds: readonly Kind[] = [
+  {
+    name: "libc tcp",
+    native: false,
+    sanitizeOps: false,
+    make: () => libcConnection(libc.AF_INET, ["127.0.0.1", 0]),
+  },
+  {
+    name: "libc unix",
+    native: false,
+    sanitizeOps: false,
+    make: () => libcConnection(libc.AF_UNIX, `\0${crypto.randomUUID()}`),
+  },
+  {
+    name: "libc socketpair",
+    native: false,
+    sanitizeOps: false,
+    make: async () => {
+      const [a, b] = await libc.socketpair();
+      return new Ends(libc.toConn(a), libc.toConn(b));
+    },
+  },
+];
+
 /** All kinds that this machine has. */
 export const kinds: readonly Kind[] = [
-  { name: "tcp4", socket: true, make: () => tcp("127.0.0.1") },
+  { name: "tcp4", native: true, make: () => tcp("127.0.0.1") },
   ...(canListen("::1")
-    ? [{ name: "tcp6", socket: true, make: () => tcp("::1") }]
+    ? [{ name: "tcp6", native: true, make: () => tcp("::1") }]
     : []),
   ...(hasUnix
     ? [{
       name: "unix",
-      socket: true,
+      native: true,
       make: async () => {
         await using temp = await tempPath();
         return await unix(temp.path);
@@ -86,15 +132,16 @@ export const kinds: readonly Kind[] = [
   ...(hasAbstract
     ? [{
       name: "unix abstract",
-      socket: true,
+      native: true,
       make: () => unix(`\0${crypto.randomUUID()}`),
     }]
     : []),
   {
     name: "pair()",
-    socket: false,
+    native: false,
     make: () => Promise.resolve(new Ends(...pair())),
   },
+  ...(hasLibc ? libcKinds : []),
 ];
 
 /** One test for every kind of stream. */
@@ -103,9 +150,14 @@ export function testEach(
   fn: (ends: Ends, kind: Kind) => Promise<void>,
 ): void {
   for (const kind of kinds) {
-    Deno.test(`${kind.name}: ${name}`, async () => {
-      using ends = await kind.make();
-      await fn(ends, kind);
+    const { sanitizeOps = true } = kind;
+    Deno.test({
+      name: `${kind.name}: ${name}`,
+      sanitizeOps,
+      async fn() {
+        using ends = await kind.make();
+        await fn(ends, kind);
+      },
     });
   }
 }

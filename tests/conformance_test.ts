@@ -445,7 +445,7 @@ testEach(
 );
 
 testEach("detach() gives the runtime's connection", async ({ a, b }, kind) => {
-  if (!kind.socket) {
+  if (!kind.native) {
     assertThrows(() => a.detach(), Deno.errors.NotSupported);
     return;
   }

@@ -63,7 +63,19 @@ export function demandUnix(path: string): void {
       );
     }
   }
-  demandNet(`unix:${path}`);
+  // A grant for one socket is one for its whole path.
+  const full = path.startsWith("/") ? path : fullPath(path);
+  if (full === undefined) demandAllNet();
+  else demandNet(`unix:${full}`);
+}
+
+/** A path from the root; `undefined` where the working folder may not be known. */
+function fullPath(path: string): string | undefined {
+  try {
+    return `${Deno.cwd()}/${path}`;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Needs what an address of a family needs. */

@@ -216,9 +216,7 @@ export class Side implements Readiness {
           // Whoever was behind it may have something to do.
           this.pump();
         }, Math.min(patience, MAX_DELAY));
-      if (timer !== undefined && !this.#wantsRef) {
-        Deno.unrefTimer(timer as unknown as number);
-      }
+      if (!this.#wantsRef) this.#holdTimer(timer);
       const wait: Wait<T> = { attempt, resolve, reject, timer };
       this.#waits.push(wait as Wait);
       this.update();
@@ -246,7 +244,16 @@ export class Side implements Readiness {
   /** Says whether calls that wait keep the program alive. */
   setRef(wants: boolean): void {
     this.#wantsRef = wants;
+    for (const { timer } of this.#waits) this.#holdTimer(timer);
     this.update();
+  }
+
+  /** A timer keeps the program alive as long as its call does. */
+  #holdTimer(timer: Wait["timer"]): void {
+    if (timer === undefined) return;
+    const id = timer as unknown as number;
+    if (this.#wantsRef) Deno.refTimer(id);
+    else Deno.unrefTimer(id);
   }
 
   /** The descriptor is closed. */

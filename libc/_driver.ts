@@ -7,8 +7,10 @@ import {
   AF_UNIX,
   MSG_CMSG_CLOEXEC,
   MSG_DONTWAIT,
+  MSG_ERRQUEUE,
   MSG_NOSIGNAL,
   MSG_PEEK,
+  MSG_TRUNC,
   MSG_WAITALL,
   SHUT_WR,
   SOCK_CLOEXEC,
@@ -66,6 +68,8 @@ const CHUNK = 262_144;
 const EDGES = SOCK_NONBLOCK | SOCK_CLOEXEC;
 const EALREADY = 114;
 const EISCONN = 106;
+const F_GETFL = 3;
+const F_SETFL = 4;
 const F_DUPFD_CLOEXEC = 1030;
 
 /** How long a connect to a Unix socket waits whose queue is full, before it tries again, in milliseconds. */
@@ -110,6 +114,45 @@ function given(result: number, call: string): number | Again {
   const number = errno();
   if (number === EAGAIN || number === EINTR) return AGAIN;
   throw systemError(number, call);
+}
+
+const NOTHING = new Uint8Array(0);
+
+const { get: getLength } = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  "length",
+)!;
+const { apply } = Reflect;
+
+/** How long a buffer is, whatever it says of itself: what is wrong here is memory of others. */
+function lengthOf(buffer: Uint8Array): number {
+  return apply(getLength!, buffer, []);
+}
+
+/** What is behind a place in a buffer, as a view that nobody else has made. */
+function viewOf(buffer: Uint8Array, from: number): Uint8Array {
+  return new Uint8Array(
+    buffer.buffer,
+    buffer.byteOffset + from,
+    lengthOf(buffer) - from,
+  );
+}
+
+/** Data that were transferred away or resized during a wait are not what was to be sent. */
+function checkSize(data: Uint8Array, size: number, call: string): void {
+  if (lengthOf(data) === size) return;
+  throw socketError("EFAULT", call, "the data were transferred or resized");
+}
+
+/**
+ * How much room a buffer has now, which may have shrunk during a wait. In one that was transferred away there
+ * is none: what has come stays for the next call.
+ */
+function roomIn(buffer: Uint8Array, size: number, call: string): number {
+  const room = lengthOf(buffer);
+  if (room >= size) return size;
+  if (room > 0) return room;
+  throw socketError("EFAULT", call, "the buffer was transferred or resized");
 }
 
 /** A socket of the system. */
@@ -265,7 +308,7 @@ export class LibcSocket implements DriverSocket {
     }
     const most = this.#most(size);
     return this.polled.reading.do("recv", wait(flags, patience), () => {
-      const buffer = room(most);
+      const buffer = this.#room(most, flags);
       const n = this.#receive(buffer, most, flags);
       return n === AGAIN ? n : buffer.slice(0, Math.min(n, most));
     });
@@ -292,6 +335,7 @@ export class LibcSocket implements DriverSocket {
       buffer,
       size,
       flags,
+      undefined,
     );
   }
 
@@ -314,8 +358,9 @@ export class LibcSocket implements DriverSocket {
       this,
       LibcSocket.#tryRead,
       buffer,
-      buffer.length,
+      lengthOf(buffer),
       0,
+      undefined,
     );
   }
 
@@ -341,13 +386,22 @@ export class LibcSocket implements DriverSocket {
     flags: number,
   ): number | Again {
     this.#tellLate();
-    // A buffer that was transferred away, or resized, has less room than it had.
-    const most = Math.min(size, buffer.length);
+    const most = roomIn(buffer, size, "recv");
     const n = given(
       calls().recv(this.#fd, buffer, most, flags | MSG_DONTWAIT),
       "recv",
     );
     return n === AGAIN && this.#isDeaf ? 0 : n;
+  }
+
+  /**
+   * Where to receive first. With MSG_TRUNC a stream's bytes are counted and thrown away: what others have
+   * received is not shown instead.
+   */
+  #room(size: number, flags: number): Uint8Array<ArrayBuffer> {
+    const buffer = room(size);
+    if (flags & MSG_TRUNC && this.isStream) buffer.fill(0, 0, size);
+    return buffer;
   }
 
   #tellLate(): void {
@@ -411,9 +465,13 @@ export class LibcSocket implements DriverSocket {
     flags: number,
     patience: Patience,
   ): Promise<[Uint8Array<ArrayBuffer>, Address]> {
+    if (flags & MSG_WAITALL && this.isStream && size > 0) {
+      return this.#recvAll(size, flags, patience)
+        .then((data) => [data, this.#peer()]);
+    }
     const most = this.#most(size);
     return this.polled.reading.do("recvfrom", wait(flags, patience), () => {
-      const buffer = room(most);
+      const buffer = this.#room(most, flags);
       const n = this.#receiveFrom(buffer, most, flags);
       if (n === AGAIN) return n;
       return [buffer.slice(0, Math.min(n, most)), this.#sender()];
@@ -426,6 +484,12 @@ export class LibcSocket implements DriverSocket {
     flags: number,
     patience: Patience,
   ): Promise<[number, Address]> {
+    if (flags & MSG_WAITALL && this.isStream && size > 0) {
+      return this.#recvAll(size, flags, patience).then((data) => {
+        buffer.set(data);
+        return [data.length, this.#peer()];
+      });
+    }
     return this.polled.reading.run(
       "recvfrom",
       wait(flags, patience),
@@ -434,6 +498,7 @@ export class LibcSocket implements DriverSocket {
       buffer,
       size,
       flags,
+      undefined,
     );
   }
 
@@ -453,12 +518,13 @@ export class LibcSocket implements DriverSocket {
     flags: number,
   ): number | Again {
     this.#tellLate();
+    const most = roomIn(buffer, size, "recvfrom");
     arena.length[0] = arena.name.length;
     const n = given(
       calls().recvfrom(
         this.#fd,
         buffer,
-        Math.min(size, buffer.length),
+        most,
         flags | MSG_DONTWAIT,
         arena.name,
         lengthBytes,
@@ -474,7 +540,10 @@ export class LibcSocket implements DriverSocket {
   #sender(): Address {
     const address = this.#name();
     if (address !== undefined) return address;
-    if (!this.isStream) return unnamed(this.family);
+    return this.isStream ? this.#peer() : unnamed(this.family);
+  }
+
+  #peer(): Address {
     try {
       return this.getpeername();
     } catch {
@@ -490,33 +559,61 @@ export class LibcSocket implements DriverSocket {
     patience: Patience,
   ): Promise<ReceivedMessage> {
     const most = this.#most(size);
-    return this.polled.reading.do("recvmsg", wait(flags, patience), () => {
-      const buffer = room(most);
-      this.#prepare([buffer.subarray(0, most)], controlSize);
-      arena.message.setUint32(MSGHDR.nameLength, arena.name.length, true);
-      const n = given(
-        messages().recvmsg(
-          this.#fd,
-          messageBytes,
-          flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC,
-        ),
-        "recvmsg",
-      );
-      held.buffers = [];
-      if (n === AGAIN) return n;
-      const { message } = arena;
-      const length = message.getUint32(MSGHDR.nameLength, true);
-      const used = Number(message.getBigUint64(MSGHDR.controlLength, true));
-      return {
-        data: buffer.slice(0, Math.min(n, most)),
-        control: decodeControl(arena.control.slice(0, used)),
-        flags: message.getInt32(MSGHDR.flags, true) & ~MSG_CMSG_CLOEXEC,
-        address: decodeAddress(
-          arena.nameView,
-          Math.min(length, arena.name.length),
-        ),
-      };
-    });
+    const receive = () => this.#receiveMessage(most, controlSize, flags);
+    const { reading } = this.polled;
+    // What is in the queue of errors is there, or is not.
+    if (flags & MSG_ERRQUEUE) return reading.now("recvmsg", receive);
+    if (!(flags & MSG_WAITALL) || !this.isStream || size === 0) {
+      return reading.do("recvmsg", wait(flags, patience), receive);
+    }
+    const isThere = () => {
+      const n = this.#receive(room(most), most, MSG_PEEK);
+      if (n === AGAIN) return false;
+      return n === most || poll(this.#fd, POLLRDHUP) !== 0;
+    };
+    return reading.do(
+      "recvmsg",
+      wait(flags, patience),
+      () => isThere() ? receive() : AGAIN,
+      receive,
+    );
+  }
+
+  /** One recvmsg(2). */
+  #receiveMessage(
+    most: number,
+    controlSize: number,
+    flags: number,
+  ): ReceivedMessage | Again {
+    this.#tellLate();
+    const buffer = this.#room(most, flags);
+    this.#prepare([buffer.subarray(0, most)], controlSize);
+    const { message } = arena;
+    message.setUint32(MSGHDR.nameLength, arena.name.length, true);
+    const n = given(
+      messages().recvmsg(
+        this.#fd,
+        messageBytes,
+        flags & ~MSG_WAITALL | MSG_DONTWAIT | MSG_CMSG_CLOEXEC,
+      ),
+      "recvmsg",
+    );
+    held.buffers = [];
+    if (n === AGAIN) {
+      if (!this.#isDeaf) return n;
+      return { data: NOTHING, control: [], flags: 0, address: undefined };
+    }
+    const length = message.getUint32(MSGHDR.nameLength, true);
+    const used = Number(message.getBigUint64(MSGHDR.controlLength, true));
+    return {
+      data: buffer.slice(0, Math.min(n, most)),
+      control: decodeControl(arena.control.slice(0, used)),
+      flags: message.getInt32(MSGHDR.flags, true) & ~MSG_CMSG_CLOEXEC,
+      address: decodeAddress(
+        arena.nameView,
+        Math.min(length, arena.name.length),
+      ),
+    };
   }
 
   /** Fills `struct msghdr`. */
@@ -531,7 +628,7 @@ export class LibcSocket implements DriverSocket {
         addressOf(buffer as Uint8Array<ArrayBuffer>, null, 0),
         true,
       );
-      vectors.setBigUint64(at + IOVEC.length, BigInt(buffer.length), true);
+      vectors.setBigUint64(at + IOVEC.length, BigInt(lengthOf(buffer)), true);
     }
     message.setBigUint64(MSGHDR.name, arena.addressIn(arena.name), true);
     message.setUint32(MSGHDR.nameLength, 0, true);
@@ -559,6 +656,7 @@ export class LibcSocket implements DriverSocket {
       this,
       LibcSocket.#trySend,
       data,
+      lengthOf(data),
       flags,
       undefined,
     );
@@ -567,13 +665,15 @@ export class LibcSocket implements DriverSocket {
   static #trySend(
     self: LibcSocket,
     data: Uint8Array,
+    size: number,
     flags: number,
   ): number | Again {
+    checkSize(data, size, "send");
     return given(
       calls().send(
         self.#fd,
         data as Uint8Array<ArrayBuffer>,
-        Math.min(data.length, MOST),
+        Math.min(size, MOST),
         flags | MSG_DONTWAIT | MSG_NOSIGNAL,
       ),
       "send",
@@ -585,19 +685,13 @@ export class LibcSocket implements DriverSocket {
     flags: number,
     patience: Patience,
   ): Promise<void> {
-    const size = data.length;
+    const size = lengthOf(data);
     let sent = 0;
     return this.polled.writing.do("sendall", wait(flags, patience), () => {
       do {
-        if (data.length !== size) {
-          throw socketError(
-            "EFAULT",
-            "sendall",
-            `the data were transferred or resized after ${sent} of ${size} bytes`,
-          );
-        }
-        const rest = sent === 0 ? data : data.subarray(sent);
-        const n = LibcSocket.#trySend(this, rest, flags);
+        checkSize(data, size, "sendall");
+        const rest = sent === 0 ? data : viewOf(data, sent);
+        const n = LibcSocket.#trySend(this, rest, size - sent, flags);
         if (n === AGAIN) return n;
         sent += n;
       } while (sent < size);
@@ -629,12 +723,18 @@ export class LibcSocket implements DriverSocket {
     name: Packed,
     patience: Patience,
   ): Promise<number> {
+    const size = lengthOf(data);
+    if (this.#isUnixDatagram) {
+      const send = () => LibcSocket.#trySendto(this, data, size, flags, name);
+      return this.#sendToUnix("sendto", wait(flags, patience), send);
+    }
     return this.polled.writing.run(
       "sendto",
       wait(flags, patience),
       this,
       LibcSocket.#trySendto,
       data,
+      size,
       flags,
       name,
     );
@@ -643,14 +743,16 @@ export class LibcSocket implements DriverSocket {
   static #trySendto(
     self: LibcSocket,
     data: Uint8Array,
+    size: number,
     flags: number,
     name: Packed,
   ): number | Again {
+    checkSize(data, size, "sendto");
     return given(
       calls().sendto(
         self.#fd,
         data as Uint8Array<ArrayBuffer>,
-        Math.min(data.length, MOST),
+        Math.min(size, MOST),
         flags | MSG_DONTWAIT | MSG_NOSIGNAL,
         name,
         name.length,
@@ -677,30 +779,61 @@ export class LibcSocket implements DriverSocket {
     const name = address === undefined
       ? undefined
       : await resolve(this.family, address, "sendmsg");
-    return await this.polled.writing.do(
-      "sendmsg",
-      wait(flags, patience),
-      () => {
-        this.#prepare(pieces, own.length);
-        arena.control.set(own);
-        if (name === undefined) {
-          arena.message.setBigUint64(MSGHDR.name, 0n, true);
-        } else {
-          arena.name.set(name);
-          arena.message.setUint32(MSGHDR.nameLength, name.length, true);
-        }
-        const n = given(
-          messages().sendmsg(
-            this.#fd,
-            messageBytes,
-            flags | MSG_DONTWAIT | MSG_NOSIGNAL,
-          ),
-          "sendmsg",
-        );
-        held.buffers = [];
-        return n;
-      },
-    );
+    const sizes = pieces.map(lengthOf);
+    const send = () => {
+      for (const [i, size] of sizes.entries()) {
+        checkSize(pieces[i]!, size, "sendmsg");
+      }
+      this.#prepare(pieces, own.length);
+      arena.control.set(own);
+      if (name === undefined) {
+        arena.message.setBigUint64(MSGHDR.name, 0n, true);
+      } else {
+        arena.name.set(name);
+        arena.message.setUint32(MSGHDR.nameLength, name.length, true);
+      }
+      const n = given(
+        messages().sendmsg(
+          this.#fd,
+          messageBytes,
+          flags | MSG_DONTWAIT | MSG_NOSIGNAL,
+        ),
+        "sendmsg",
+      );
+      held.buffers = [];
+      return n;
+    };
+    const patient = wait(flags, patience);
+    return name !== undefined && this.#isUnixDatagram
+      ? await this.#sendToUnix("sendmsg", patient, send)
+      : await this.polled.writing.do("sendmsg", patient, send);
+  }
+
+  get #isUnixDatagram(): boolean {
+    return this.family === AF_UNIX && !this.isStream;
+  }
+
+  /**
+   * Sends to a Unix socket by its name. When that one's queue is full, nobody tells when it is not: the
+   * sender itself has room, and so the kernel calls it writable.
+   */
+  async #sendToUnix(
+    call: string,
+    patience: Patience,
+    attempt: () => number | Again,
+  ): Promise<number> {
+    const end = patience === null ? Infinity : performance.now() + patience;
+    for (let pause = 1;; pause = Math.min(pause * 2, LAST_PAUSE)) {
+      this.#open();
+      const n = attempt();
+      if (n !== AGAIN) return n;
+      if (patience === 0) throw socketError("EAGAIN", call);
+      const left = end - performance.now();
+      if (left <= 0) throw timeoutError(call, patience!);
+      await new Promise((resolve) =>
+        setTimeout(resolve, Math.min(pause, left))
+      );
+    }
   }
 
   // Options
@@ -708,15 +841,15 @@ export class LibcSocket implements DriverSocket {
   setsockopt(level: number, option: number, value: OptionValue): void {
     let size = 4;
     if (value instanceof Uint8Array) {
-      if (value.length > arena.MAX_OPTION) {
+      size = lengthOf(value);
+      if (size > arena.MAX_OPTION) {
         throw socketError(
           "EINVAL",
           "setsockopt",
           `more than ${arena.MAX_OPTION} bytes`,
         );
       }
-      arena.option.set(value);
-      size = value.length;
+      arena.option.set(viewOf(value, 0));
     } else arena.optionInt[0] = Number(value);
     checked(
       calls().setsockopt(this.#fd, level, option, arena.option, size),
@@ -806,15 +939,35 @@ function checkFamily(family: number, call: string): void {
   }
 }
 
-/** A socket for a descriptor that is there. */
+/** A socket for a descriptor of this driver's own. */
 export function adopt(
   descriptor: number,
   family: number,
   type: number,
   proto: number,
 ): LibcSocket {
-  prepare();
   return new LibcSocket(descriptor, family, type, proto);
+}
+
+/**
+ * A socket for a descriptor that comes from elsewhere. It does not block from then on, and neither do its
+ * copies in other processes: a call that waits in the kernel would hold up everything here.
+ */
+export function adoptForeign(
+  descriptor: number,
+  family: number,
+  type: number,
+  proto: number,
+): LibcSocket {
+  checkFamily(family, "fromfd");
+  prepare();
+  const socket = adopt(descriptor, family, type, proto);
+  // Told before anything is changed.
+  socket.getsockname();
+  const { fcntl } = seldom();
+  const flags = checked(fcntl(descriptor, F_GETFL, 0), "fcntl");
+  checked(fcntl(descriptor, F_SETFL, flags | SOCK_NONBLOCK), "fcntl");
+  return socket;
 }
 
 /** Sockets of the system. */

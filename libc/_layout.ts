@@ -1,5 +1,7 @@
 /** Where things are in the structures of Linux's C library, on each architecture. Pure. */
 
+import { checkInteger } from "../_check.ts";
+
 /** What differs from one architecture to the next. */
 export interface Layout {
   /** `struct epoll_event`, epoll_event(3type): packed on x86_64 only. */
@@ -103,8 +105,15 @@ export interface ControlMessage {
 const aligned = (n: number): number =>
   Math.ceil(n / CMSGHDR.align) * CMSGHDR.align;
 
-/** How many bytes control messages of such sizes take (CMSG_SPACE). */
+/**
+ * How many bytes control messages take (CMSG_SPACE): what `recvmsg()` needs to know.
+ *
+ * @param sizes How many bytes of data each has.
+ * @returns The bytes, headers and padding included.
+ * @throws {TypeError | RangeError} If a size is none.
+ */
 export function controlSpace(...sizes: number[]): number {
+  for (const size of sizes) checkInteger(size, "size", 0, 2 ** 31 - 1);
   return sizes.reduce((sum, size) => sum + CMSGHDR.size + aligned(size), 0);
 }
 

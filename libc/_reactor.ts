@@ -111,7 +111,10 @@ export class Side implements Readiness {
 
   get ready(): boolean {
     const { descriptor } = this.#owner;
-    return descriptor < 0 || poll(descriptor, this.#bit) !== 0;
+    if (descriptor < 0) return true;
+    const bits = poll(descriptor, this.#bit);
+    // The end or an error is nothing urgent.
+    return (this.#bit === POLLPRI ? bits & POLLPRI : bits) !== 0;
   }
 
   watch(onReady: () => void, holds = true): () => void {
@@ -160,25 +163,38 @@ export class Side implements Readiness {
    * @param attempt Tries it.
    * @param a Its arguments.
    */
-  run<S, A, B, C, T>(
+  run<S, A, B, C, D, T>(
     call: string,
     patience: Patience,
     self: S,
-    attempt: (self: S, a: A, b: B, c: C) => T | Again,
+    attempt: (self: S, a: A, b: B, c: C, d: D) => T | Again,
     a: A,
     b: B,
     c: C,
+    d: D,
   ): Promise<T> {
     if (this.#owner.descriptor < 0) return Promise.reject(closed());
     if (this.#waits.length === 0) {
       try {
-        const result = attempt(self, a, b, c);
+        const result = attempt(self, a, b, c, d);
         if (result !== AGAIN) return give(result, this.#isOut);
       } catch (error) {
         return fail(error, this.#isOut);
       }
     }
-    return this.#later(call, patience, () => attempt(self, a, b, c));
+    return this.#later(call, patience, () => attempt(self, a, b, c, d));
+  }
+
+  /** Makes a call that never waits, and stands in nobody's way. */
+  now<T>(call: string, attempt: () => T | Again): Promise<T> {
+    if (this.#owner.descriptor < 0) return Promise.reject(closed());
+    try {
+      const result = attempt();
+      if (result !== AGAIN) return give(result, this.#isOut);
+    } catch (error) {
+      return fail(error, this.#isOut);
+    }
+    return fail(socketError("EAGAIN", call), this.#isOut);
   }
 
   /** What a call does for which there is nothing yet. */
@@ -384,6 +400,7 @@ class Reactor implements EventSet {
   #holding = 0;
   /** The way that always works. */
   readonly thread: WakeSource;
+  #eventfd: WakeSource | undefined;
   #source: WakeSource;
 
   constructor() {
@@ -395,6 +412,11 @@ class Reactor implements EventSet {
       "epoll_create1",
     );
     this.#source = this.thread = new ThreadWake(this);
+  }
+
+  /** The other way, made once. */
+  get eventfd(): WakeSource {
+    return this.#eventfd ??= new EventfdWake(this);
   }
 
   get source(): WakeSource {
@@ -539,7 +561,7 @@ export async function useWake(kind: WakeKind): Promise<WakeKind> {
   const set = reactor ??= new Reactor();
   if (set.source.kind === kind) return kind;
   try {
-    set.source = kind === "thread" ? set.thread : new EventfdWake(set);
+    set.source = kind === "thread" ? set.thread : set.eventfd;
     if (kind === "thread" || await isWoken()) return kind;
   } catch {
     // What it rests on is not there.

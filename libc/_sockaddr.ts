@@ -54,7 +54,8 @@ function ipv4Text(number: number): string {
 }
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+/** A name is kept as it is: a byte order mark belongs to it. */
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** An address with its host as a literal, and its zone as a number. */
 export type Literal =

@@ -15,6 +15,14 @@ export function libcOf(socket: object, call: string): LibcSocket {
   return belowOf(socket, call) as LibcSocket;
 }
 
+function checkOption(option: unknown): void {
+  const { decode } = Object(option);
+  if (typeof decode === "function") return;
+  throw new TypeError(
+    `Invalid option: expected one of Options, got ${show(option)}`,
+  );
+}
+
 function checkControl(messages: unknown): asserts messages is ControlMessage[] {
   const isRight = Array.isArray(messages) &&
     messages.every((message) =>
@@ -124,9 +132,9 @@ export class Socket<A extends Address = Address> extends Base<A> {
    * @throws {Error} With `code` `"ENOPROTOOPT"`, or another of getsockopt(2).
    */
   getoption<T>(option: Option<T>): T {
-    const below = libcOf(this, "getsockopt");
-    const { level, name, size, decode } = option;
-    return decode(below.getsockopt(level, name, size) as Uint8Array);
+    checkOption(option);
+    const { level, name, size } = option;
+    return option.decode(this.getsockopt(level, name, size));
   }
 
   /**
@@ -138,12 +146,12 @@ export class Socket<A extends Address = Address> extends Base<A> {
    * @throws {Error} With `code` `"ENOPROTOOPT"`, `"EPERM"`, or another of setsockopt(2).
    */
   setoption<T>(option: Option<T>, value: T): void {
-    const below = libcOf(this, "setsockopt");
-    const { level, name, encode } = option;
-    if (encode === undefined) {
+    checkOption(option);
+    const { level, name } = option;
+    if (option.encode === undefined) {
       throw socketError("ENOPROTOOPT", "setsockopt", "it can only be read");
     }
-    below.setsockopt(level, name, encode(value));
+    this.setsockopt(level, name, option.encode(value));
   }
 
   /**

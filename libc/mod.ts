@@ -38,6 +38,8 @@ import {
   type Family,
   type Inet6Address,
   type InetAddress,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
   SOCK_STREAM,
   type UnixAddress,
 } from "../_constants.ts";
@@ -49,7 +51,7 @@ import {
   makePair,
   makeSocket,
 } from "../_making.ts";
-import { adopt, libcDriver } from "./_driver.ts";
+import { adoptForeign, libcDriver } from "./_driver.ts";
 import { type ControlMessage, controlSpace } from "./_layout.ts";
 import { Socket } from "./_socket.ts";
 
@@ -183,21 +185,19 @@ export function create_server<A extends Address = InetAddress>(
   options: CreateServerOptions & { family?: Family<A> } = {},
 ): Socket<A> {
   checkOptions(options, "create_server");
-  return listenAny(maker, address, {
-    dualstack_ipv6: false,
-    ...options,
-  }) as Socket<A>;
+  const { dualstack_ipv6 = false } = options;
+  return listenAny(maker, address, { ...options, dualstack_ipv6 }) as Socket<A>;
 }
 
 /**
  * A socket for a descriptor that this program has: one that was received, inherited, or detached. The
- * socket owns it from then on.
+ * socket owns it from then on, and it does not block any more, nor do its copies in other processes.
  *
  * @param descriptor The number.
  * @param family Its family.
- * @param type Its type.
+ * @param type Its type; `SOCK_NONBLOCK` may be added.
  * @param proto Its protocol.
- * @returns The socket, a blocking one.
+ * @returns The socket, one whose calls wait.
  * @throws {Error} With `code` `"EBADF"` if there is none, `"ENOTSOCK"` if it is no socket.
  */
 export function fromfd<A extends Address = InetAddress>(
@@ -210,8 +210,9 @@ export function fromfd<A extends Address = InetAddress>(
   for (const [name, value] of Object.entries({ family, type, proto })) {
     checkInteger(value, name, 0, 2 ** 31 - 1);
   }
-  const below = adopt(descriptor, family, type, proto);
-  // Told before it is used.
-  below.getsockname();
-  return new Socket<A>(below, "libc", family, type, proto);
+  const plain = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+  const below = adoptForeign(descriptor, family, plain, proto);
+  const socket = new Socket<A>(below, "libc", family, plain, proto);
+  if (type & SOCK_NONBLOCK) socket.setblocking(false);
+  return socket;
 }

@@ -45,7 +45,7 @@ class Native implements NativeStream {
   }
 
   write(p: Uint8Array): Promise<number> {
-    return this.socket.send(p, 0, null);
+    return this.socket.write(p);
   }
 
   closeWrite(): Promise<void> {

@@ -52,6 +52,7 @@ import {
   type Again,
   poll,
   Polled,
+  POLLIN,
   POLLOUT,
   POLLRDHUP,
 } from "./_reactor.ts";
@@ -308,6 +309,7 @@ export class LibcSocket implements DriverSocket {
     }
     const most = this.#most(size);
     return this.polled.reading.do("recv", wait(flags, patience), () => {
+      if (this.#isEmpty(most)) return AGAIN;
       const buffer = this.#room(most, flags);
       const n = this.#receive(buffer, most, flags);
       return n === AGAIN ? n : buffer.slice(0, Math.min(n, most));
@@ -322,10 +324,7 @@ export class LibcSocket implements DriverSocket {
     patience: Patience,
   ): Promise<number> {
     if (flags & MSG_WAITALL && this.isStream && size > 0) {
-      return this.#recvAll(size, flags, patience).then((data) => {
-        buffer.set(data);
-        return data.length;
-      });
+      return this.#recvAllInto(buffer, size, flags, patience);
     }
     return this.polled.reading.run(
       "recv",
@@ -379,6 +378,11 @@ export class LibcSocket implements DriverSocket {
     return this.isStream ? Math.min(size, CHUNK) : Math.min(size, MAX_PACKET);
   }
 
+  /** Whether nothing is there, asked before memory is taken for something large. */
+  #isEmpty(size: number): boolean {
+    return size > CHUNK && poll(this.#fd, POLLIN) === 0;
+  }
+
   /** One recv(2); the count may be larger than the buffer with MSG_TRUNC. */
   #receive(
     buffer: Uint8Array,
@@ -419,21 +423,24 @@ export class LibcSocket implements DriverSocket {
   ): Promise<Uint8Array<ArrayBuffer>> {
     const one = flags & ~MSG_WAITALL;
     if (flags & MSG_PEEK) {
-      let seen = 0;
-      const look = () => {
-        const buffer = room(size);
-        const n = this.#receive(buffer, size, one);
-        if (n === AGAIN) return n;
-        seen = n;
-        const isAll = n === size || poll(this.#fd, POLLRDHUP) !== 0;
-        return isAll ? buffer.slice(0, n) : AGAIN;
+      let most = Math.min(size, CHUNK);
+      const look = (isLast: boolean) => {
+        for (;;) {
+          const buffer = room(most);
+          const n = this.#receive(buffer, most, one);
+          if (n === AGAIN) return n;
+          const isAll = n === size || isLast ||
+            poll(this.#fd, POLLRDHUP) !== 0;
+          if (n === most && most < size) most = Math.min(size, 4 * most);
+          else return isAll ? buffer.slice(0, n) : AGAIN;
+        }
       };
-      return this.polled.reading.do("recv", wait(flags, patience), look, () => {
-        if (seen === 0) return AGAIN;
-        const buffer = room(size);
-        const n = this.#receive(buffer, size, one);
-        return n === AGAIN ? n : buffer.slice(0, n);
-      });
+      return this.polled.reading.do(
+        "recv",
+        wait(flags, patience),
+        () => look(false),
+        () => look(true),
+      );
     }
     let all = new Uint8Array(Math.min(size, CHUNK));
     let got = 0;
@@ -460,6 +467,40 @@ export class LibcSocket implements DriverSocket {
     }, () => got > 0 ? part() : AGAIN);
   }
 
+  /** The same into the caller's memory. */
+  #recvAllInto(
+    buffer: Uint8Array,
+    size: number,
+    flags: number,
+    patience: Patience,
+  ): Promise<number> {
+    const one = flags & ~MSG_WAITALL;
+    if (flags & MSG_PEEK) {
+      return this.#recvAll(size, flags, patience).then((data) => {
+        roomIn(buffer, data.length, "recv_into");
+        buffer.set(data);
+        return data.length;
+      });
+    }
+    let got = 0;
+    return this.polled.reading.do("recv_into", wait(flags, patience), () => {
+      try {
+        while (got < size) {
+          // Transferred away, or shrunk to less than there is in it: the rest stays for the next call.
+          if (lengthOf(buffer) <= got) roomIn(buffer, size, "recv_into");
+          const n = this.#receive(viewOf(buffer, got), size - got, one);
+          if (n === AGAIN) return n;
+          if (n === 0) break;
+          got += n;
+        }
+      } catch (error) {
+        if (got === 0) throw error;
+        this.#late = error;
+      }
+      return got;
+    }, () => got > 0 ? got : AGAIN);
+  }
+
   recvfrom(
     size: number,
     flags: number,
@@ -471,6 +512,7 @@ export class LibcSocket implements DriverSocket {
     }
     const most = this.#most(size);
     return this.polled.reading.do("recvfrom", wait(flags, patience), () => {
+      if (this.#isEmpty(most)) return AGAIN;
       const buffer = this.#room(most, flags);
       const n = this.#receiveFrom(buffer, most, flags);
       if (n === AGAIN) return n;
@@ -485,10 +527,8 @@ export class LibcSocket implements DriverSocket {
     patience: Patience,
   ): Promise<[number, Address]> {
     if (flags & MSG_WAITALL && this.isStream && size > 0) {
-      return this.#recvAll(size, flags, patience).then((data) => {
-        buffer.set(data);
-        return [data.length, this.#peer()];
-      });
+      return this.#recvAllInto(buffer, size, flags, patience)
+        .then((n) => [n, this.#peer()]);
     }
     return this.polled.reading.run(
       "recvfrom",
@@ -566,17 +606,28 @@ export class LibcSocket implements DriverSocket {
     if (!(flags & MSG_WAITALL) || !this.isStream || size === 0) {
       return reading.do("recvmsg", wait(flags, patience), receive);
     }
-    const isThere = () => {
-      const n = this.#receive(room(most), most, MSG_PEEK);
-      if (n === AGAIN) return false;
-      return n === most || poll(this.#fd, POLLRDHUP) !== 0;
-    };
-    return reading.do(
-      "recvmsg",
-      wait(flags, patience),
-      () => isThere() ? receive() : AGAIN,
-      receive,
-    );
+    // Piece by piece: what one has brought stays if the next one has to wait.
+    const pieces: ReceivedMessage[] = [];
+    let missing = size;
+    const whole = (): ReceivedMessage => ({
+      ...pieces.at(-1)!,
+      data: join(pieces.map(({ data }) => data)),
+      control: pieces.flatMap(({ control }) => control),
+    });
+    return reading.do("recvmsg", wait(flags, patience), () => {
+      while (missing > 0) {
+        const piece = this.#receiveMessage(
+          Math.min(missing, CHUNK),
+          controlSize,
+          flags,
+        );
+        if (piece === AGAIN) return piece;
+        pieces.push(piece);
+        missing -= piece.data.length;
+        if (piece.data.length === 0 || flags & MSG_PEEK) break;
+      }
+      return whole();
+    }, () => pieces.length > 0 ? whole() : AGAIN);
   }
 
   /** One recvmsg(2). */
@@ -648,6 +699,25 @@ export class LibcSocket implements DriverSocket {
   }
 
   // Sending
+
+  /** As the connections of the other rooms write: of memory that was transferred away, nothing. */
+  write(data: Uint8Array): Promise<number> {
+    return this.polled.writing.run(
+      "write",
+      null,
+      this,
+      LibcSocket.#tryWrite,
+      data,
+      undefined,
+      undefined,
+      undefined,
+    );
+  }
+
+  static #tryWrite(self: LibcSocket, data: Uint8Array): number | Again {
+    const size = lengthOf(data);
+    return size === 0 ? 0 : LibcSocket.#trySend(self, data, size, 0);
+  }
 
   send(data: Uint8Array, flags: number, patience: Patience): Promise<number> {
     return this.polled.writing.run(
@@ -897,9 +967,11 @@ export class LibcSocket implements DriverSocket {
 
   /** Another descriptor of the same socket, dup(2). */
   dup(): LibcSocket {
-    return this.#sibling(
+    const copy = this.#sibling(
       checked(seldom().fcntl(this.#fd, F_DUPFD_CLOEXEC, 0), "dup"),
     );
+    copy.#isDeaf = this.#isDeaf;
+    return copy;
   }
 
   get reading(): Readiness {
@@ -920,7 +992,7 @@ function wait(flags: number, patience: Patience): Patience {
   return flags & MSG_DONTWAIT ? 0 : patience;
 }
 
-function join(buffers: readonly Uint8Array[]): Uint8Array {
+function join(buffers: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(
     buffers.reduce((sum, { length }) => sum + length, 0),
   );

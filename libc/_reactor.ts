@@ -119,6 +119,7 @@ export class Side implements Readiness {
 
   watch(onReady: () => void, holds = true): () => void {
     const watchers = this.#watchers ??= new Watchers();
+    this.#owner.register();
     watchers.add(onReady, holds);
     if (this.ready) watchers.notify();
     this.update();
@@ -221,6 +222,8 @@ export class Side implements Readiness {
     onTimeout: (() => T | Again) | undefined,
   ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
+      // First: without it nothing would ever be told.
+      this.#owner.register();
       const timer = patience === null || patience === Infinity
         ? undefined
         : setTimeout(() => {
@@ -293,7 +296,6 @@ export class Side implements Readiness {
     if (need === this.#need) return;
     const before = this.#need;
     this.#need = need;
-    if (need !== "nothing") this.#owner.register();
     reactor?.change(before, need);
   }
 }
@@ -322,8 +324,8 @@ export class Polled {
   /** Is in the set from now on. */
   register(): void {
     if (this.#isRegistered || this.descriptor < 0) return;
-    this.#isRegistered = true;
     (reactor ??= new Reactor()).add(this);
+    this.#isRegistered = true;
   }
 
   /** What has happened, by bits of poll(2). */
@@ -432,7 +434,6 @@ class Reactor implements EventSet {
   add(polled: Polled): void {
     const { descriptor } = polled;
     const generation = this.#generation = (this.#generation + 1) >>> 0;
-    this.#entries.set(descriptor, { polled, generation });
     const { event } = arena;
     event.setUint32(
       0,
@@ -450,6 +451,7 @@ class Reactor implements EventSet {
       ),
       "epoll_ctl",
     );
+    this.#entries.set(descriptor, { polled, generation });
   }
 
   remove({ descriptor }: Polled): void {

@@ -15,6 +15,7 @@ import {
   SHUT_WR,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
+  SOCK_RAW,
   SOCK_STREAM,
 } from "../_constants.ts";
 import type {
@@ -46,7 +47,7 @@ import {
 } from "./_layout.ts";
 import { prepare } from "./_ready.ts";
 import { isInet, type Packed, resolve, resolveNow } from "./_names.ts";
-import { demandAddress } from "./_permissions.ts";
+import { demandAddress, demandAllNet } from "./_permissions.ts";
 import {
   AGAIN,
   type Again,
@@ -162,6 +163,8 @@ export class LibcSocket implements DriverSocket {
   readonly family: number;
   readonly type: number;
   readonly proto: number;
+  /** Whether it hears what is meant for others, and nobody has granted that. */
+  #mayOverhear: boolean;
   /** An error that came behind something that could still be given. */
   #late: unknown;
   /** Whether the receiving half is shut: of datagrams the kernel says so only to calls that wait in it. */
@@ -177,6 +180,7 @@ export class LibcSocket implements DriverSocket {
     this.family = family;
     this.type = type;
     this.proto = proto;
+    this.#mayOverhear = type === SOCK_RAW;
   }
 
   get #fd(): number {
@@ -383,13 +387,25 @@ export class LibcSocket implements DriverSocket {
     return size > CHUNK && poll(this.#fd, POLLIN) === 0;
   }
 
+  /** A raw socket hears everybody, unless it has a peer, which was granted when it was connected. */
+  #demandEar(): void {
+    let hasPeer = true;
+    try {
+      this.getpeername();
+    } catch {
+      hasPeer = false;
+    }
+    if (!hasPeer) demandAllNet();
+    this.#mayOverhear = false;
+  }
+
   /** One recv(2); the count may be larger than the buffer with MSG_TRUNC. */
   #receive(
     buffer: Uint8Array,
     size: number,
     flags: number,
   ): number | Again {
-    this.#tellLate();
+    this.#beforeReceive();
     const most = roomIn(buffer, size, "recv");
     const n = given(
       calls().recv(this.#fd, buffer, most, flags | MSG_DONTWAIT),
@@ -408,7 +424,9 @@ export class LibcSocket implements DriverSocket {
     return buffer;
   }
 
-  #tellLate(): void {
+  /** What has to be told, or to be granted, before anything is received. */
+  #beforeReceive(): void {
+    if (this.#mayOverhear) this.#demandEar();
     const late = this.#late;
     if (late === undefined) return;
     this.#late = undefined;
@@ -557,7 +575,7 @@ export class LibcSocket implements DriverSocket {
     size: number,
     flags: number,
   ): number | Again {
-    this.#tellLate();
+    this.#beforeReceive();
     const most = roomIn(buffer, size, "recvfrom");
     arena.length[0] = arena.name.length;
     const n = given(
@@ -636,7 +654,7 @@ export class LibcSocket implements DriverSocket {
     controlSize: number,
     flags: number,
   ): ReceivedMessage | Again {
-    this.#tellLate();
+    this.#beforeReceive();
     const buffer = this.#room(most, flags);
     this.#prepare([buffer.subarray(0, most)], controlSize);
     const { message } = arena;

@@ -18,6 +18,7 @@ import {
   clearOnRevocation,
   demandAddress,
   demandHost,
+  mayRemember,
 } from "./_permissions.ts";
 import { decodeAddress, encodeAddress, type Literal } from "./_sockaddr.ts";
 import { memory, names, seldom } from "./_symbols.ts";
@@ -113,7 +114,9 @@ export function resolve(
   const known = ready(family, address);
   if (known === undefined) return lookUp(family, address, call);
   const packed = pack(family, known, call);
-  if (isPlain) remember(address[0]!, address[1] as number, packed);
+  if (isPlain && mayRemember()) {
+    remember(address[0]!, address[1] as number, packed);
+  }
   return packed;
 }
 

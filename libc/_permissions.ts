@@ -30,12 +30,20 @@ export function clearOnRevocation(cache: { clear(): void }): void {
   caches.push(cache);
 }
 
+/**
+ * Whether a grant may be remembered: only that of the whole net is told of when it is taken back.
+ */
+export function mayRemember(): boolean {
+  watchRevocations();
+  return netGranted();
+}
+
 /** Needs the net permission for a host, or a host and port. */
 export function demandHost(hostname: string, port?: number): void {
   const host = port === undefined ? hostname : joinHostPort(hostname, port);
   if (known.has(host)) return;
-  watchRevocations();
   demandNet(host);
+  if (!mayRemember()) return;
   if (known.size >= MAX_KNOWN) known.clear();
   known.add(host);
 }

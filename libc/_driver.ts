@@ -163,7 +163,10 @@ export class LibcSocket implements DriverSocket {
   readonly family: number;
   readonly type: number;
   readonly proto: number;
-  /** Whether it hears what is meant for others, and nobody has granted that. */
+  /**
+   * Whether it hears what is meant for others, and nobody has granted that: a raw socket does, unless it has
+   * a peer, who was granted when it was connected.
+   */
   #mayOverhear: boolean;
   /** An error that came behind something that could still be given. */
   #late: unknown;
@@ -258,7 +261,10 @@ export class LibcSocket implements DriverSocket {
     const name = packed instanceof Uint8Array ? packed : await packed;
     const end = patience === null ? Infinity : performance.now() + patience;
     for (let pause = 1;; pause = Math.min(pause * 2, LAST_PAUSE)) {
-      if (calls().connect(this.#open(), name, name.length) === 0) return;
+      if (calls().connect(this.#open(), name, name.length) === 0) {
+        this.#mayOverhear = false;
+        return;
+      }
       const number = errno();
       if (number === EINPROGRESS || number === EINTR) break;
       // The queue of a Unix socket is full, and nobody tells when it is not.
@@ -387,18 +393,6 @@ export class LibcSocket implements DriverSocket {
     return size > CHUNK && poll(this.#fd, POLLIN) === 0;
   }
 
-  /** A raw socket hears everybody, unless it has a peer, which was granted when it was connected. */
-  #demandEar(): void {
-    let hasPeer = true;
-    try {
-      this.getpeername();
-    } catch {
-      hasPeer = false;
-    }
-    if (!hasPeer) demandAllNet();
-    this.#mayOverhear = false;
-  }
-
   /** One recv(2); the count may be larger than the buffer with MSG_TRUNC. */
   #receive(
     buffer: Uint8Array,
@@ -426,7 +420,10 @@ export class LibcSocket implements DriverSocket {
 
   /** What has to be told, or to be granted, before anything is received. */
   #beforeReceive(): void {
-    if (this.#mayOverhear) this.#demandEar();
+    if (this.#mayOverhear) {
+      demandAllNet();
+      this.#mayOverhear = false;
+    }
     const late = this.#late;
     if (late === undefined) return;
     this.#late = undefined;

@@ -33,7 +33,6 @@ export interface EventSet {
 
 const EPOLL_CTL_ADD = 1;
 const EPOLLIN = 1;
-const EPOLLET = 2 ** 31;
 
 /** EFD_NONBLOCK and EFD_CLOEXEC. */
 const EFD_FLAGS = 0x80800;
@@ -55,7 +54,8 @@ export class ThreadWake implements WakeSource {
   readonly #set: EventSet;
   readonly #events: DataView<ArrayBuffer>;
   readonly #bell: number;
-  readonly #one = new BigUint64Array([1n]);
+  readonly #one = new Uint8Array(new BigUint64Array([1n]).buffer);
+  readonly #heard = new Uint8Array(8);
   #need: Need = "nothing";
   #isRunning = false;
   /** Whether a thread waits. */
@@ -66,10 +66,11 @@ export class ThreadWake implements WakeSource {
   constructor(set: EventSet) {
     this.#set = set;
     this.#events = new DataView(new ArrayBuffer(BROUGHT * set.eventSize));
-    // A bell that ends the thread's wait: nobody is registered under its number.
+    // A bell that ends the thread's wait: nobody is registered under its number. It rings until it is
+    // heard, so that nobody who looks meanwhile can take it away.
     this.#bell = checked(wake().eventfd(0, EFD_FLAGS), "eventfd");
     const event = new DataView(new ArrayBuffer(16));
-    event.setUint32(0, EPOLLIN | EPOLLET, true);
+    event.setUint32(0, EPOLLIN, true);
     const data = set.eventSize === 12 ? 4 : 8;
     event.setUint32(data, this.#bell, true);
     checked(
@@ -94,7 +95,7 @@ export class ThreadWake implements WakeSource {
   }
 
   #ring(): void {
-    wake().write(this.#bell, new Uint8Array(this.#one.buffer), 8);
+    wake().write(this.#bell, this.#one, 8);
   }
 
   async #run(): Promise<void> {
@@ -129,6 +130,7 @@ export class ThreadWake implements WakeSource {
     const bytes = new Uint8Array(this.#events.buffer);
     const count = await wake().waitAside(descriptor, bytes, BROUGHT, -1);
     this.#isAside = false;
+    wake().read(this.#bell, this.#heard, 8);
     // A signal can end it with nothing.
     if (count > 0) this.#set.dispatch(this.#events, count);
   }

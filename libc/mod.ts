@@ -10,6 +10,9 @@
  * the library is opened by the first call. A smaller grant does, such as
  * `--allow-ffi=/lib/x86_64-linux-gnu/libc.so.6`.
  *
+ * What a Worker has open stays open until the process ends, if the Worker is terminated: close its sockets
+ * before.
+ *
  * A program changes its import line and is exact from then on: `bind` does not listen, a bound socket can
  * connect, `listen` honours its number, `send` takes what fits, and every error is the system's own.
  *

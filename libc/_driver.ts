@@ -5,7 +5,6 @@ import {
   AF_INET,
   AF_INET6,
   AF_UNIX,
-  MSG_CMSG_CLOEXEC,
   MSG_DONTWAIT,
   MSG_ERRQUEUE,
   MSG_NOSIGNAL,
@@ -38,34 +37,41 @@ import {
   errno,
   systemError,
 } from "./_errno.ts";
-import {
-  type ControlMessage,
-  decodeControl,
-  encodeControl,
-  IOVEC,
-  MSGHDR,
-} from "./_layout.ts";
+import { type ControlMessage, encodeControl } from "./_layout.ts";
 import { prepare } from "./_ready.ts";
 import { isInet, type Packed, resolve, resolveNow } from "./_names.ts";
 import { demandAddress, demandAllNet } from "./_permissions.ts";
 import {
   AGAIN,
   type Again,
+  given,
   poll,
   Polled,
   POLLIN,
   POLLOUT,
   POLLRDHUP,
 } from "./_reactor.ts";
+import {
+  checkSize,
+  CHUNK,
+  join,
+  lengthOf,
+  room,
+  roomIn,
+  viewOf,
+} from "./_memory.ts";
+import {
+  type ReceivedMessage,
+  receiveMessage,
+  sendMessage,
+} from "./_message.ts";
 import { decodeAddress } from "./_sockaddr.ts";
-import { calls, memory, messages, seldom } from "./_symbols.ts";
+import { calls, seldom } from "./_symbols.ts";
 
 /** No call of the system takes more at once. */
 const MOST = 0x7ffff000;
 /** How large a packet is at most that is received: no system sends larger ones. */
 export const MAX_PACKET = 2 ** 26;
-/** How many bytes are received of a stream at a time, however many are asked for. */
-const CHUNK = 262_144;
 
 const EDGES = SOCK_NONBLOCK | SOCK_CLOEXEC;
 const EALREADY = 114;
@@ -83,79 +89,8 @@ const lengthBytes = new Uint8Array(
   4,
 );
 const pairBytes = new Uint8Array(arena.pair.buffer, arena.pair.byteOffset, 8);
-const messageBytes = new Uint8Array(
-  arena.message.buffer,
-  arena.message.byteOffset,
-  MSGHDR.size,
-);
-
-/** Where everything is received first, and copied out of: no buffer is taken for what may not come. */
-let scratch = new Uint8Array(65_536);
-
-function room(size: number): Uint8Array<ArrayBuffer> {
-  if (size <= scratch.length) return scratch;
-  const larger = new Uint8Array(size);
-  if (size <= CHUNK) scratch = larger;
-  return larger;
-}
-
-/** Buffers whose addresses the kernel has been given: they must not go away before the call is over. */
-const held: { buffers: readonly Uint8Array[] } = { buffers: [] };
-
-/** What recvmsg(2) brings. */
-export interface ReceivedMessage {
-  readonly data: Uint8Array<ArrayBuffer>;
-  readonly control: ControlMessage[];
-  readonly flags: number;
-  readonly address: Address | undefined;
-}
-
-/** The result of a call that may find nothing yet: what it gave, or that it is to be tried again. */
-function given(result: number, call: string): number | Again {
-  if (result >= 0) return result;
-  const number = errno();
-  if (number === EAGAIN || number === EINTR) return AGAIN;
-  throw systemError(number, call);
-}
 
 const NOTHING = new Uint8Array(0);
-
-const { get: getLength } = Object.getOwnPropertyDescriptor(
-  Object.getPrototypeOf(Uint8Array.prototype),
-  "length",
-)!;
-const { apply } = Reflect;
-
-/** How long a buffer is, whatever it says of itself: what is wrong here is memory of others. */
-function lengthOf(buffer: Uint8Array): number {
-  return apply(getLength!, buffer, []);
-}
-
-/** What is behind a place in a buffer, as a view that nobody else has made. */
-function viewOf(buffer: Uint8Array, from: number): Uint8Array {
-  return new Uint8Array(
-    buffer.buffer,
-    buffer.byteOffset + from,
-    lengthOf(buffer) - from,
-  );
-}
-
-/** Data that were transferred away or resized during a wait are not what was to be sent. */
-function checkSize(data: Uint8Array, size: number, call: string): void {
-  if (lengthOf(data) === size) return;
-  throw socketError("EFAULT", call, "the data were transferred or resized");
-}
-
-/**
- * How much room a buffer has now, which may have shrunk during a wait. In one that was transferred away there
- * is none: what has come stays for the next call.
- */
-function roomIn(buffer: Uint8Array, size: number, call: string): number {
-  const room = lengthOf(buffer);
-  if (room >= size) return size;
-  if (room > 0) return room;
-  throw socketError("EFAULT", call, "the buffer was transferred or resized");
-}
 
 /** A socket of the system. */
 export class LibcSocket implements DriverSocket {
@@ -652,65 +587,10 @@ export class LibcSocket implements DriverSocket {
     flags: number,
   ): ReceivedMessage | Again {
     this.#beforeReceive();
-    const buffer = this.#room(most, flags);
-    this.#prepare([buffer.subarray(0, most)], controlSize);
-    const { message } = arena;
-    message.setUint32(MSGHDR.nameLength, arena.name.length, true);
-    const n = given(
-      messages().recvmsg(
-        this.#fd,
-        messageBytes,
-        flags & ~MSG_WAITALL | MSG_DONTWAIT | MSG_CMSG_CLOEXEC,
-      ),
-      "recvmsg",
-    );
-    held.buffers = [];
-    if (n === AGAIN) {
-      if (!this.#isDeaf) return n;
-      return { data: NOTHING, control: [], flags: 0, address: undefined };
-    }
-    const length = message.getUint32(MSGHDR.nameLength, true);
-    const used = Number(message.getBigUint64(MSGHDR.controlLength, true));
-    return {
-      data: buffer.slice(0, Math.min(n, most)),
-      control: decodeControl(arena.control.slice(0, used)),
-      flags: message.getInt32(MSGHDR.flags, true) & ~MSG_CMSG_CLOEXEC,
-      address: decodeAddress(
-        arena.nameView,
-        Math.min(length, arena.name.length),
-      ),
-    };
-  }
-
-  /** Fills `struct msghdr`. */
-  #prepare(buffers: readonly Uint8Array[], controlSize: number): void {
-    const { message, vectors } = arena;
-    held.buffers = buffers;
-    const { addressOf } = memory();
-    for (const [i, buffer] of buffers.entries()) {
-      const at = i * IOVEC.size;
-      vectors.setBigUint64(
-        at + IOVEC.base,
-        addressOf(buffer as Uint8Array<ArrayBuffer>, null, 0),
-        true,
-      );
-      vectors.setBigUint64(at + IOVEC.length, BigInt(lengthOf(buffer)), true);
-    }
-    message.setBigUint64(MSGHDR.name, arena.addressIn(arena.name), true);
-    message.setUint32(MSGHDR.nameLength, 0, true);
-    message.setBigUint64(
-      MSGHDR.vectors,
-      arena.addressIn(arena.vectors),
-      true,
-    );
-    message.setBigUint64(MSGHDR.vectorCount, BigInt(buffers.length), true);
-    message.setBigUint64(
-      MSGHDR.control,
-      controlSize === 0 ? 0n : arena.addressIn(arena.control),
-      true,
-    );
-    message.setBigUint64(MSGHDR.controlLength, BigInt(controlSize), true);
-    message.setInt32(MSGHDR.flags, 0, true);
+    const buffer = this.#room(most, flags).subarray(0, most);
+    const message = receiveMessage(this.#fd, buffer, controlSize, flags);
+    if (message !== AGAIN || !this.#isDeaf) return message;
+    return { data: NOTHING, control: [], flags: 0, address: undefined };
   }
 
   // Sending
@@ -869,24 +749,7 @@ export class LibcSocket implements DriverSocket {
       for (const [i, size] of sizes.entries()) {
         checkSize(pieces[i]!, size, "sendmsg");
       }
-      this.#prepare(pieces, own.length);
-      arena.control.set(own);
-      if (name === undefined) {
-        arena.message.setBigUint64(MSGHDR.name, 0n, true);
-      } else {
-        arena.name.set(name);
-        arena.message.setUint32(MSGHDR.nameLength, name.length, true);
-      }
-      const n = given(
-        messages().sendmsg(
-          this.#fd,
-          messageBytes,
-          flags | MSG_DONTWAIT | MSG_NOSIGNAL,
-        ),
-        "sendmsg",
-      );
-      held.buffers = [];
-      return n;
+      return sendMessage(this.#fd, pieces, own, flags, name);
     };
     const patient = wait(flags, patience);
     return name !== undefined && this.#isUnixDatagram
@@ -1005,18 +868,6 @@ export class LibcSocket implements DriverSocket {
 /** How long a call with some flags may wait. */
 function wait(flags: number, patience: Patience): Patience {
   return flags & MSG_DONTWAIT ? 0 : patience;
-}
-
-function join(buffers: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const all = new Uint8Array(
-    buffers.reduce((sum, { length }) => sum + length, 0),
-  );
-  let at = 0;
-  for (const buffer of buffers) {
-    all.set(buffer, at);
-    at += buffer.length;
-  }
-  return all;
 }
 
 /** Families whose addresses this driver knows. */

@@ -10,7 +10,7 @@ import { socketError } from "../_socket_error.ts";
 import { closedResource, interrupted, MAX_DELAY } from "../_wait.ts";
 import { timeoutError } from "../_waiting.ts";
 import * as arena from "./_arena.ts";
-import { checked } from "./_errno.ts";
+import { checked, EAGAIN, EINTR, errno, systemError } from "./_errno.ts";
 import { layoutOf } from "./_layout.ts";
 import { descriptorPair, prepare } from "./_ready.ts";
 import { calls } from "./_symbols.ts";
@@ -38,6 +38,14 @@ const EPOLL_CTL_DEL = 2;
 /** What the kernel has nothing for yet. */
 export const AGAIN: unique symbol = Symbol("again");
 export type Again = typeof AGAIN;
+
+/** The result of a call that may find nothing yet: what it gave, or that it is to be tried again. */
+export function given(result: number, call: string): number | Again {
+  if (result >= 0) return result;
+  const number = errno();
+  if (number === EAGAIN || number === EINTR) return AGAIN;
+  throw systemError(number, call);
+}
 
 /** How many calls of each direction go on before the event loop has its turn. */
 const BUDGET = 64;

@@ -1,4 +1,4 @@
-/** What the echo programs share: where to listen or connect, and errors of one line. */
+/** What the programs share: the command line, waiting, and errors of one line. */
 
 import { parseArgs } from "@std/cli/parse-args";
 import { errorCode, parseAddr } from "@berkeley/sockets";
@@ -36,22 +36,59 @@ export const TRANSPORTS =
   unix, unixgram  PATH or @NAME, by default echo.sock and echo-gram.sock;
                   unixgram needs --unstable-net`;
 
-/** Reads the command line, or ends the program: with the help, or with what is wrong. */
-export function readArgs(help: string): Args {
-  const args = parseArgs(Deno.args, {
-    boolean: ["help"],
-    alias: { h: "help" },
-    string: ["_"],
-    unknown: (arg, key) => {
-      if (key !== undefined) fail(`unknown option ${arg}; see --help`);
-      return true;
+/** What the command line has: words, and options that are integers. */
+export interface Line {
+  readonly words: readonly string[];
+  /** An option's value, or what it is by default; ends the program for what is no integer in its range. */
+  integer(name: string, preset: number, min: number, max: number): number;
+}
+
+/**
+ * Reads the command line, or ends the program: with the help, or with what is wrong.
+ *
+ * @param help What `--help` prints.
+ * @param options The options that take an integer, with a letter for each.
+ */
+export function readLine(
+  help: string,
+  options: Readonly<Record<string, string>> = {},
+): Line {
+  const alias = Object.fromEntries(
+    Object.entries(options).map(([name, letter]) => [letter, name]),
+  );
+  const args: Record<string, unknown> & { _: unknown[] } = parseArgs(
+    Deno.args,
+    {
+      boolean: ["help"],
+      alias: { ...alias, h: "help" },
+      string: ["_", ...Object.keys(options)],
+      unknown: (arg, key) => {
+        if (key !== undefined) fail(`unknown option ${arg}; see --help`);
+        return true;
+      },
     },
-  });
+  );
   if (args["help"] === true) {
     console.log(help);
     Deno.exit(0);
   }
-  const [transport = "tcp", address, ...rest] = args._.map(String);
+  return {
+    words: args._.map(String),
+    integer(name, preset, min, max) {
+      if (args[name] === undefined) return preset;
+      const text = String(args[name]);
+      const value = /^\d+$/.test(text) ? Number(text) : NaN;
+      if (value >= min && value <= max) return value;
+      fail(
+        `invalid --${name} ${text}: expected an integer from ${min} to ${max}`,
+      );
+    },
+  };
+}
+
+/** Reads a transport and an address, or ends the program. */
+export function readArgs(help: string): Args {
+  const [transport = "tcp", address, ...rest] = readLine(help).words;
   const preset = DEFAULTS[transport];
   if (preset === undefined) {
     fail(
@@ -108,4 +145,18 @@ export async function run(program: () => Promise<void>): Promise<void> {
     }
     fail(messageOf(error));
   }
+}
+
+/** Waits, unless it is told to stop. */
+export function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
+  });
 }

@@ -9,7 +9,6 @@
  * the capability CAP_NET_RAW. The program ends with 0 if there was a reply, and with 1 if there was none.
  */
 
-import { parseArgs } from "@std/cli/parse-args";
 import {
   type Address,
   AF_INET6,
@@ -35,7 +34,7 @@ import {
   socket,
   strerror,
 } from "@berkeley/sockets/libc";
-import { fail, run } from "./_args.ts";
+import { fail, readLine, run, sleep } from "./_args.ts";
 
 const HELP = `Ping: prints round trips to a host.
 
@@ -308,20 +307,6 @@ class Statistics {
   }
 }
 
-/** Waits, or is stopped. */
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
-  });
-}
-
 /** The first address of a host. */
 async function addressOf(host: string): Promise<[Family, Address]> {
   try {
@@ -353,34 +338,13 @@ function open(family: Family): Pinger {
 
 /** What the command line says. */
 function readArgs() {
-  const args = parseArgs(Deno.args, {
-    boolean: ["help"],
-    alias: { c: "count", i: "interval", s: "size", W: "timeout", h: "help" },
-    string: ["_", "count", "interval", "size", "timeout"],
-    unknown: (arg, key) => {
-      if (key !== undefined) fail(`unknown option ${arg}; see --help`);
-      return true;
-    },
+  const { words, integer } = readLine(HELP, {
+    count: "c",
+    interval: "i",
+    size: "s",
+    timeout: "W",
   });
-  if (args.help) {
-    console.log(HELP);
-    Deno.exit(0);
-  }
-  const integer = (
-    name: "count" | "interval" | "size" | "timeout",
-    preset: number,
-    min: number,
-    max: number,
-  ): number => {
-    if (args[name] === undefined) return preset;
-    const text = String(args[name]);
-    const value = /^\d+$/.test(text) ? Number(text) : NaN;
-    if (value >= min && value <= max) return value;
-    fail(
-      `invalid --${name} ${text}: expected an integer from ${min} to ${max}`,
-    );
-  };
-  const [host, ...more] = args._.map(String);
+  const [host, ...more] = words;
   if (host === undefined || more.length > 0) {
     fail("one HOST, please; see --help");
   }

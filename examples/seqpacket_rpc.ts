@@ -14,7 +14,6 @@
  * `{ "id": 1, "error": "..." }`. The id is null where the request could not be read.
  */
 
-import { parseArgs } from "@std/cli/parse-args";
 import { TextLineStream } from "@std/streams/text-line-stream";
 import {
   AF_UNIX,
@@ -27,7 +26,7 @@ import {
   socket,
   type UnixAddress,
 } from "@berkeley/sockets/libc";
-import { fail, run } from "./_args.ts";
+import { fail, readLine, run } from "./_args.ts";
 
 const HELP = `Requests and answers over a Unix socket, a packet each.
 
@@ -271,20 +270,7 @@ function show(path: string): string {
   return path.replace("\0", "@");
 }
 
-const args = parseArgs(Deno.args, {
-  boolean: ["help"],
-  alias: { h: "help" },
-  string: ["_"],
-  unknown: (arg, key) => {
-    if (key !== undefined) fail(`unknown option ${arg}; see --help`);
-    return true;
-  },
-});
-if (args["help"] === true) {
-  console.log(HELP);
-  Deno.exit(0);
-}
-const [command, path, ...words] = args._.map(String);
+const [command, path, ...words] = readLine(HELP).words;
 const most = command === "serve" ? 0 : 2;
 if (
   command !== "serve" && command !== "call" || path === undefined ||

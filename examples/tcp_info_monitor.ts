@@ -8,7 +8,6 @@
  * The second one goes with `examples/echo_server.ts`: what comes back is read and thrown away.
  */
 
-import { parseArgs } from "@std/cli/parse-args";
 import {
   create_connection,
   create_server,
@@ -18,7 +17,7 @@ import {
   type TcpInfo,
 } from "@berkeley/sockets/libc";
 import { formatAddr, parseAddr } from "@berkeley/sockets/addr";
-import { fail, run } from "./_args.ts";
+import { fail, readLine, run, sleep } from "./_args.ts";
 
 const HELP = `TCP monitor: what the kernel knows of a connection.
 
@@ -90,20 +89,6 @@ async function serveOne(server: Socket): Promise<void> {
   conn.close();
 }
 
-/** Waits, or is stopped. */
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
-  });
-}
-
 /** Sends so many bytes a second, until it is stopped or the peer is gone. */
 async function traffic(
   conn: Socket,
@@ -123,34 +108,12 @@ async function traffic(
 
 /** What the command line says. */
 function readArgs() {
-  const args = parseArgs(Deno.args, {
-    boolean: ["help"],
-    alias: { c: "count", i: "interval", r: "rate", h: "help" },
-    string: ["_", "count", "interval", "rate"],
-    unknown: (arg, key) => {
-      if (key !== undefined) fail(`unknown option ${arg}; see --help`);
-      return true;
-    },
+  const { words, integer } = readLine(HELP, {
+    count: "c",
+    interval: "i",
+    rate: "r",
   });
-  if (args["help"] === true) {
-    console.log(HELP);
-    Deno.exit(0);
-  }
-  const integer = (
-    name: "count" | "interval" | "rate",
-    preset: number,
-    min: number,
-    max: number,
-  ): number => {
-    if (args[name] === undefined) return preset;
-    const text = String(args[name]);
-    const value = /^\d+$/.test(text) ? Number(text) : NaN;
-    if (value >= min && value <= max) return value;
-    fail(
-      `invalid --${name} ${text}: expected an integer from ${min} to ${max}`,
-    );
-  };
-  const [address, ...more] = args._.map(String);
+  const [address, ...more] = words;
   if (more.length > 0) fail("one HOST:PORT, please; see --help");
   return {
     address,

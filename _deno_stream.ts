@@ -181,8 +181,11 @@ export class DenoStream implements DriverSocket {
     this.#reading.set(never);
     this.#gate.set(false);
     const connecting = this.#open(address, patience || undefined, controller);
+    // Whoever waits for it finds out how it went.
+    connecting.catch((error) => {
+      if (patience === 0) this.#error = error;
+    }).then(() => this.#gate.set(true));
     if (patience !== 0) return await connecting;
-    connecting.catch((error) => this.#error = error);
     // On this machine it is often done at once, as it is in the system.
     await soon(() => this.#gate.ready);
     if (this.#conn !== undefined) return;
@@ -215,8 +218,6 @@ export class DenoStream implements DriverSocket {
       this.#connecting = undefined;
       // What went wrong is the next call's.
       if (this.#conn === undefined) this.#reading.set(always);
-      // The error is set by then.
-      queueMicrotask(() => this.#gate.set(true));
     }
   }
 

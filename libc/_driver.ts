@@ -541,7 +541,7 @@ export class LibcSocket implements DriverSocket {
     }
   }
 
-  /** Receives into several pieces of memory, with control messages, recvmsg(2). */
+  /** Receives, with control messages, recvmsg(2). */
   recvmsg(
     size: number,
     controlSize: number,
@@ -774,8 +774,10 @@ export class LibcSocket implements DriverSocket {
     for (let pause = 1;; pause = Math.min(pause * 2, LAST_PAUSE)) {
       this.#open();
       const n = attempt();
-      if (n !== AGAIN) return n;
-      if (patience === 0) throw socketError("EAGAIN", call);
+      if (n !== AGAIN || patience === 0) {
+        // Counted as every call is, so that the event loop has its turn.
+        return await this.polled.writing.now(call, () => n);
+      }
       const left = end - performance.now();
       if (left <= 0) throw timeoutError(call, patience!);
       await new Promise((resolve) =>

@@ -237,9 +237,13 @@ export class Side implements Readiness {
         : setTimeout(() => {
           this.#waits.splice(this.#waits.indexOf(wait as Wait), 1);
           this.update();
-          const partial = onTimeout?.() ?? AGAIN;
-          if (partial !== AGAIN) resolve(partial);
-          else reject(timeoutError(call, patience));
+          try {
+            const partial = onTimeout?.() ?? AGAIN;
+            if (partial !== AGAIN) resolve(partial);
+            else reject(timeoutError(call, patience));
+          } catch (error) {
+            reject(error);
+          }
           // Whoever was behind it may have something to do.
           this.pump();
         }, Math.min(patience, MAX_DELAY));

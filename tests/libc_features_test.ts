@@ -4,6 +4,7 @@ import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertRejects,
   assertThrows,
 } from "@std/assert";
 import { readAll, writeAll } from "../io.ts";
@@ -11,6 +12,8 @@ import { select } from "../select.ts";
 import { Poller, POLLIN, POLLPRI } from "../select.ts";
 import { serve } from "../serve.ts";
 import * as libc from "../libc/mod.ts";
+import { AGAIN } from "../libc/_reactor.ts";
+import { libcOf } from "../libc/_socket.ts";
 import {
   type Address,
   AF_INET,
@@ -1435,6 +1438,41 @@ function count(kind: string): number {
   }
   return all;
 }
+
+test("what fails when the time is over is the call's error", async () => {
+  const [a, b] = await socketpair();
+  const { reading } = libcOf(a, "recv").polled;
+  const failing = reading.do("recv", 5, () => AGAIN, () => {
+    throw new Error("at the end");
+  });
+  await assertRejects(() => failing, Error, "at the end");
+  // It stands in nobody's way.
+  await b.send(utf8("x"));
+  assertEquals(text(await a.recv(1)), "x");
+  a.close();
+  b.close();
+});
+
+test("sends to a Unix name, too, let the event loop have its turn", async () => {
+  using sender = socket(AF_UNIX, SOCK_DGRAM);
+  const functions = calls() as { sendto: (...args: never[]) => number };
+  const { sendto } = functions;
+  // Somebody who takes everything at once.
+  functions.sendto = () => 1;
+  let turns = 0;
+  const count = () => {
+    turns++;
+    immediate = setImmediate(count);
+  };
+  let immediate = setImmediate(count);
+  try {
+    for (let i = 0; i < 1000; i++) await sender.sendto(utf8("x"), "\0nobody");
+  } finally {
+    functions.sendto = sendto;
+    clearImmediate(immediate);
+  }
+  assert(turns >= 10, `${turns} turns`);
+});
 
 test("useWake() back and forth leaves no descriptors", async () => {
   // In a program of its own: here others open some meanwhile.

@@ -8,6 +8,7 @@ import { bindUnixDatagram } from "../unix.ts";
 import { pattern, text, utf8 } from "./_bytes.ts";
 import { type AnySocket, type Backend, backends } from "./_datagrams.ts";
 import { canListen, hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
+import { freePort } from "./_ports.ts";
 import { Program, startPython, unstable } from "./_process.ts";
 import { canUnshare, runOnCable } from "./_network.ts";
 
@@ -506,12 +507,6 @@ async function printed(socat: Program): Promise<string> {
   }
 }
 
-/** A port that was free a moment ago: socat tells no port that the system chose. */
-async function freePort(): Promise<number> {
-  await using socket = await bindUdp({ hostname: "127.0.0.1" });
-  return socket.addr.port;
-}
-
 for (const form of ["UDP4-DATAGRAM", "UDP4-SENDTO"]) {
   testUdp(`socat's ${form} sends to us and gets answers`, async (backend) => {
     await using socket = await bindUdp({ hostname: "127.0.0.1", backend });
@@ -558,7 +553,7 @@ async function assertAnswers(
 const SOCAT_SIZES = [1, 1472, 60_000, 2, 8193];
 
 testUdp("socat's UDP4-RECVFROM echoes what we send", async (backend) => {
-  const port = await freePort();
+  const port = freePort();
   await using socat = startSocat(
     ...["-d", "-d", "-b", "65536"],
     `UDP4-RECVFROM:${port},bind=127.0.0.1,fork`,

@@ -3,6 +3,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { backends } from "./_datagrams.ts";
 import { hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
+import { freePort } from "./_ports.ts";
 import { runDeno, unstable } from "./_process.ts";
 
 /** Runs a program that prints lines, and compares them. */
@@ -26,13 +27,6 @@ ${body}`,
   assertEquals(code, 0);
 }
 
-/** Ports that were free a moment ago: grants name them before the program runs. */
-function freePorts(): [number, number] {
-  using a = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  using b = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return [a.addr.port, b.addr.port];
-}
-
 for (const backend of backends) {
   const udp = (
     name: string,
@@ -41,7 +35,7 @@ for (const backend of backends) {
     said: RegExp,
   ) =>
     Deno.test(`udp ${backend}: ${name}`, async () => {
-      const ports = freePorts();
+      const ports: [number, number] = [freePort(), freePort()];
       await assertSays(
         flags(ports),
         `const backend = ${JSON.stringify(backend)};\n${body(ports)}`,

@@ -5,6 +5,7 @@ import { candidates } from "../libc/_symbols.ts";
 import * as libc from "../libc/mod.ts";
 import { openAll } from "./_libc.ts";
 import { tempPath } from "./_pairs.ts";
+import { freePort } from "./_ports.ts";
 import { type Ended, runDenoUnder, startDeno } from "./_process.ts";
 
 const LIBC = new URL("../libc/mod.ts", import.meta.url).href;
@@ -308,11 +309,11 @@ Deno.test({
 });
 
 test("a grant for one host and port is for these alone", async () => {
+  const port = freePort();
   using one = libc.socket(libc.AF_INET, libc.SOCK_DGRAM);
-  one.bind(["127.0.0.1", 0]);
+  one.bind(["127.0.0.1", port]);
   using two = libc.socket(libc.AF_INET, libc.SOCK_DGRAM);
   two.bind(["127.0.0.1", 0]);
-  const [, port] = one.getsockname();
   const [, other] = two.getsockname();
   const calls = [
     `await u.sendto(bytes(1), ["127.0.0.1", ${other}])`,

@@ -2,13 +2,8 @@
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
+import { freePort } from "./_ports.ts";
 import { runDeno } from "./_process.ts";
-
-/** A port that was free a moment ago: grants name it before the program runs. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
 
 /** A program that echoes one message between a server and a client. */
 const echo = (listen: string, connect: string) => `

@@ -91,13 +91,19 @@ export function checkInteger(
   min: number,
   max: number,
 ): void {
-  const wanted = `expected an integer from ${min} to ${max}`;
-  if (typeof value !== "number") {
-    throw new TypeError(`Invalid ${name}: ${wanted}, got ${show(value)}`);
+  if (
+    Number.isInteger(value) && value as number >= min && value as number <= max
+  ) {
+    return;
   }
-  if (!Number.isInteger(value) || value < min || value > max) {
-    throw new RangeError(`Invalid ${name}: ${wanted}, got ${value}`);
-  }
+  // Text is made for what is wrong only: this is asked at every call.
+  const message =
+    `Invalid ${name}: expected an integer from ${min} to ${max}, got ${
+      show(value)
+    }`;
+  throw typeof value === "number"
+    ? new RangeError(message)
+    : new TypeError(message);
 }
 
 /** A boolean, or nothing. */

@@ -1,10 +1,10 @@
 /**
  * An echo server in a process of its own, for a load generator that is the same for all.
  *
- *     _libc_server.ts udp|tcp deno|libc|eventfd|conn
+ *     _libc_server.ts udp|tcp deno|libc|eventfd|batches|conn
  *
- * It prints its port, and ends with its input. `eventfd` is libc with that way to be woken; `conn` is libc
- * behind this package's connections.
+ * It prints its port, and ends with its input. `eventfd` is libc with that way to be woken; `batches` takes
+ * many datagrams in one call; `conn` is libc behind this package's connections.
  */
 
 import * as libc from "../libc/mod.ts";
@@ -35,6 +35,23 @@ async function libcUdp(): Promise<void> {
   for (;;) {
     const [n, from] = await socket.recvfrom_into(buffer);
     await socket.sendto(n === SIZE ? buffer : buffer.subarray(0, n), from);
+  }
+}
+
+/** The same with many datagrams in one call. */
+async function batches(): Promise<void> {
+  const socket = libc.socket(libc.AF_INET, libc.SOCK_DGRAM);
+  socket.bind(["127.0.0.1", 0]);
+  console.log(socket.getsockname()[1]);
+  const buffer = new Uint8Array(64 * SIZE);
+  for (;;) {
+    const received = await socket.recvmmsg_into(buffer, SIZE);
+    const answers = received.map(([n, from], i) =>
+      [buffer.subarray(i * SIZE, i * SIZE + n), from] as const
+    );
+    for (let sent = 0; sent < answers.length;) {
+      sent += await socket.sendmmsg(answers.slice(sent));
+    }
   }
 }
 
@@ -79,7 +96,7 @@ async function serve(socket: libc.Socket<libc.InetAddress>): Promise<void> {
 
 if (way === "eventfd") await libc.useWake("eventfd");
 const run = transport === "udp"
-  ? way === "deno" ? denoUdp : libcUdp
+  ? way === "deno" ? denoUdp : way === "batches" ? batches : libcUdp
   : way === "deno"
   ? denoTcp
   : libcTcp;

@@ -231,7 +231,12 @@ async function libcEchoes(
 }
 
 if (Deno.build.os === "linux") {
-  await libcEchoes("udp", ["libc", 1.7], ["eventfd", undefined]);
+  await libcEchoes(
+    "udp",
+    ["libc", undefined],
+    ["eventfd", undefined],
+    ["batches", 1.7],
+  );
   await libcEchoes(
     "tcp",
     ["libc", 1],

@@ -6,7 +6,7 @@
  * has memory of its own.
  */
 
-import { IOVEC, MSGHDR } from "./_layout.ts";
+import { IOVEC, MMSGHDR, MSGHDR } from "./_layout.ts";
 import { SOCKADDR_SIZE } from "./_sockaddr.ts";
 import { memory } from "./_symbols.ts";
 
@@ -14,6 +14,8 @@ import { memory } from "./_symbols.ts";
 export const MAX_VECTORS = 64;
 /** How many bytes of control messages one call has at most. */
 export const MAX_CONTROL = 32_768;
+/** How many datagrams one call takes at most, of those that take many. */
+export const MAX_BATCH = 64;
 /** How large an option's value is at most. */
 export const MAX_OPTION = 1024;
 /** How many events are taken at a time. */
@@ -40,6 +42,9 @@ const EVENTS = place(MAX_EVENTS * MAX_EVENT_SIZE);
 const MESSAGE = place(MSGHDR.size);
 const VECTORS = place(MAX_VECTORS * IOVEC.size);
 const CONTROL = place(MAX_CONTROL);
+const BATCH = place(MAX_BATCH * MMSGHDR.size);
+const BATCH_VECTORS = place(MAX_BATCH * IOVEC.size);
+const BATCH_NAMES = place(MAX_BATCH * SOCKADDR_SIZE);
 
 const block = new ArrayBuffer(end);
 /** Everything, for structures that refer to each other. */
@@ -95,6 +100,21 @@ export const vectors: DataView<ArrayBuffer> = new DataView(
   MAX_VECTORS * IOVEC.size,
 );
 export const control: Uint8Array<ArrayBuffer> = part(CONTROL, MAX_CONTROL);
+/** Many `struct mmsghdr`, each with one vector and one address. */
+export const batch: DataView<ArrayBuffer> = new DataView(
+  block,
+  BATCH,
+  MAX_BATCH * MMSGHDR.size,
+);
+export const batchVectors: DataView<ArrayBuffer> = new DataView(
+  block,
+  BATCH_VECTORS,
+  MAX_BATCH * IOVEC.size,
+);
+export const batchNames: Uint8Array<ArrayBuffer> = part(
+  BATCH_NAMES,
+  MAX_BATCH * SOCKADDR_SIZE,
+);
 
 let base: bigint | undefined;
 

@@ -60,6 +60,7 @@ import {
   roomIn,
   viewOf,
 } from "./_memory.ts";
+import { type Outgoing, receiveBatch, sendBatch } from "./_batch.ts";
 import {
   type ReceivedMessage,
   receiveMessage,
@@ -593,6 +594,30 @@ export class LibcSocket implements DriverSocket {
     return { data: NOTHING, control: [], flags: 0, address: undefined };
   }
 
+  /** Receives many datagrams at once, recvmmsg(2). */
+  recvmmsg(
+    buffer: Uint8Array,
+    size: number,
+    flags: number,
+    patience: Patience,
+  ): Promise<[number, Address][]> {
+    this.#demandDatagrams("recvmmsg");
+    return this.polled.reading.do("recvmmsg", wait(flags, patience), () => {
+      this.#beforeReceive();
+      // It may have shrunk during a wait.
+      if (lengthOf(buffer) < size) roomIn(NOTHING, size, "recvmmsg");
+      const got = receiveBatch(this.#fd, this.family, buffer, size, flags);
+      return got === AGAIN && this.#isDeaf
+        ? [[0, unnamed(this.family)]] as [number, Address][]
+        : got;
+    });
+  }
+
+  #demandDatagrams(call: string): void {
+    if (!this.isStream) return;
+    throw socketError("EOPNOTSUPP", call, "a stream has no messages");
+  }
+
   // Sending
 
   /** As the connections of the other rooms write: of memory that was transferred away, nothing. */
@@ -755,6 +780,37 @@ export class LibcSocket implements DriverSocket {
     return name !== undefined && this.#isUnixDatagram
       ? await this.#sendToUnix("sendmsg", patient, send)
       : await this.polled.writing.do("sendmsg", patient, send);
+  }
+
+  /** Sends many datagrams at once, sendmmsg(2); how many of them. */
+  async sendmmsg(
+    messages: readonly (readonly [data: Uint8Array, address?: Address])[],
+    flags: number,
+    patience: Patience,
+  ): Promise<number> {
+    this.#demandDatagrams("sendmmsg");
+    if (messages.length === 0) return 0;
+    const resolved = messages.slice(0, arena.MAX_BATCH).map(
+      ([, address]) =>
+        address === undefined
+          ? undefined
+          : resolve(this.family, address, "sendmmsg"),
+    );
+    const names = resolved.some((name) => name instanceof Promise)
+      ? await Promise.all(resolved)
+      : resolved as (Packed | undefined)[];
+    const datagrams = names.map((name, i): Outgoing => {
+      const [data] = messages[i]!;
+      return { data, size: lengthOf(data), name };
+    });
+    const send = () => {
+      for (const { data, size } of datagrams) checkSize(data, size, "sendmmsg");
+      return sendBatch(this.#fd, datagrams, flags);
+    };
+    const patient = wait(flags, patience);
+    return this.#isUnixDatagram
+      ? await this.#sendToUnix("sendmmsg", patient, send)
+      : await this.polled.writing.do("sendmmsg", patient, send);
   }
 
   get #isUnixDatagram(): boolean {

@@ -55,6 +55,9 @@ export const MSGHDR = {
   flags: 48,
 } as const;
 
+/** `struct mmsghdr`, recvmmsg(2): a `struct msghdr`, and how many bytes it has brought. */
+export const MMSGHDR = { size: 64, length: 56 } as const;
+
 /** `struct iovec`, iovec(3type). */
 export const IOVEC = { size: 16, base: 0, length: 8 } as const;
 

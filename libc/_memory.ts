@@ -16,15 +16,30 @@ export function room(size: number): Uint8Array<ArrayBuffer> {
   return larger;
 }
 
-const { get: getLength } = Object.getOwnPropertyDescriptor(
-  Object.getPrototypeOf(Uint8Array.prototype),
-  "length",
-)!;
+/** What typed arrays say of themselves, whatever one of them has been given of its own. */
+function getter(name: keyof Uint8Array): () => unknown {
+  const typedArray = Object.getPrototypeOf(Uint8Array.prototype);
+  return Object.getOwnPropertyDescriptor(typedArray, name)!.get!;
+}
+
+const getLength = getter("length") as () => number;
+const getOffset = getter("byteOffset") as () => number;
+const getBuffer = getter("buffer") as () => ArrayBuffer;
 const { apply } = Reflect;
 
 /** How long a buffer is, whatever it says of itself: what is wrong here is memory of others. */
 export function lengthOf(buffer: Uint8Array): number {
-  return apply(getLength!, buffer, []);
+  return apply(getLength, buffer, []);
+}
+
+/** Where a buffer begins in its memory. */
+export function offsetOf(buffer: Uint8Array): number {
+  return apply(getOffset, buffer, []);
+}
+
+/** A buffer's memory. */
+export function memoryOf(buffer: Uint8Array): ArrayBuffer {
+  return apply(getBuffer, buffer, []);
 }
 
 /** What is behind a place in a buffer, as a view that nobody else has made. */

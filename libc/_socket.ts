@@ -8,6 +8,7 @@ import { socketError } from "../_socket_error.ts";
 import * as arena from "./_arena.ts";
 import { type LibcSocket, MAX_PACKET } from "./_driver.ts";
 import type { ControlMessage } from "./_layout.ts";
+import { lengthOf } from "./_memory.ts";
 import type { Option } from "./_options.ts";
 
 /** What is below a socket of this driver. */
@@ -123,6 +124,70 @@ export class Socket<A extends Address = Address> extends Base<A> {
       address,
       this.gettimeout(),
     );
+  }
+
+  /**
+   * Receives many datagrams in one call, recvmmsg(2): it waits for the first one, and takes with it what else
+   * is there. A fast stream of small datagrams costs much less so.
+   *
+   * @param buffer Where they go: the first one to its beginning, each other one `bufsize` bytes behind the
+   * one before.
+   * @param bufsize How many bytes of each at most, from 1. As many are received as the buffer has room for, at
+   * most 64.
+   * @param flags As for `recv`.
+   * @returns How many bytes each has, and the sender's address, in the order in which they came.
+   * @throws {Error} As `recv`; with `code` `"EOPNOTSUPP"` on a stream.
+   * @throws {RangeError} If the buffer has no room for one.
+   */
+  recvmmsg_into(
+    buffer: Uint8Array,
+    bufsize: number,
+    flags: number = 0,
+  ): Promise<[bytes: number, address: A][]> {
+    try {
+      const below = libcOf(this, "recvmmsg_into");
+      if (!(buffer instanceof Uint8Array)) throw notBytes(buffer, "buffer");
+      checkInteger(bufsize, "bufsize", 1, lengthOf(buffer));
+      checkInteger(flags, "flags", 0, 2 ** 31 - 1);
+      return below.recvmmsg(
+        buffer,
+        bufsize,
+        flags,
+        this.gettimeout(),
+      ) as Promise<[number, A][]>;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Sends many datagrams in one call, sendmmsg(2).
+   *
+   * @param messages The data of each, and where it goes to; the peer by default. The data must not change
+   * meanwhile.
+   * @param flags As for `send`.
+   * @returns How many were sent: the first ones, at most 64, fewer where there is no room for more, or where
+   * one that is not the first fails.
+   * @throws {Error} As `sendto`, of the first one; with `code` `"EOPNOTSUPP"` on a stream.
+   * @throws {TypeError | RangeError} If one of them is none. Nothing is sent then.
+   */
+  async sendmmsg(
+    messages: readonly (readonly [data: Uint8Array, address?: A])[],
+    flags: number = 0,
+  ): Promise<number> {
+    const below = libcOf(this, "sendmmsg");
+    if (!Array.isArray(messages)) {
+      throw new TypeError(
+        `Invalid messages: expected an array, got ${show(messages)}`,
+      );
+    }
+    for (const message of messages) {
+      const [data, address] = Array.isArray(message) ? message : [message];
+      if (!(data instanceof Uint8Array)) throw notBytes(data, "data");
+      if (address !== undefined) checkAddress(this.family, address);
+    }
+    checkInteger(flags, "flags", 0, 2 ** 31 - 1);
+    return await below.sendmmsg(messages, flags, this.gettimeout());
   }
 
   /**

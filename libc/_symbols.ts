@@ -57,6 +57,11 @@ const MEMORY = {
 const MESSAGES = {
   recvmsg: { parameters: ["i32", "buffer", "i32"], result: "i32" },
   sendmsg: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+  recvmmsg: {
+    parameters: ["i32", "buffer", "u32", "i32", "pointer"],
+    result: "i32",
+  },
+  sendmmsg: { parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 const SELDOM = {
@@ -210,7 +215,7 @@ function lazy<const S extends Deno.ForeignLibraryInterface>(
 export const calls = lazy(CALLS);
 /** Memory and errno. */
 export const memory = lazy(MEMORY);
-/** recvmsg(2) and sendmsg(2). */
+/** recvmsg(2), sendmsg(2), and those of many messages. */
 export const messages = lazy(MESSAGES);
 /** What a program calls once in a while. */
 export const seldom = lazy(SELDOM);

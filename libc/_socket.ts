@@ -138,6 +138,31 @@ export class Socket<A extends Address = Address> extends Base<A> {
    * @returns How many bytes each has, and the sender's address, in the order in which they came.
    * @throws {Error} As `recv`; with `code` `"EOPNOTSUPP"` on a stream.
    * @throws {RangeError} If the buffer has no room for one.
+   *
+   * @example An echo
+   * ```ts ignore
+   * import { AF_INET, SOCK_DGRAM, socket } from "@berkeley/sockets/libc";
+   *
+   * using server = socket(AF_INET, SOCK_DGRAM);
+   * server.bind(["127.0.0.1", 0]);
+   * using client = socket(AF_INET, SOCK_DGRAM);
+   * await client.connect(server.getsockname());
+   * const texts = ["one", "two", "three"];
+   * await client.sendmmsg(texts.map((text) => [new TextEncoder().encode(text)]));
+   *
+   * const buffer = new Uint8Array(64 * 1500);
+   * for (let echoed = 0; echoed < 3;) {
+   *   const received = await server.recvmmsg_into(buffer, 1500);
+   *   let answers = received.map(([bytes, from], i) =>
+   *     [buffer.subarray(i * 1500, i * 1500 + bytes), from] as const
+   *   );
+   *   echoed += answers.length;
+   *   while (answers.length > 0) {
+   *     answers = answers.slice(await server.sendmmsg(answers));
+   *   }
+   * }
+   * console.log((await client.recv(1500)).length); // 3
+   * ```
    */
   recvmmsg_into(
     buffer: Uint8Array,
@@ -176,13 +201,16 @@ export class Socket<A extends Address = Address> extends Base<A> {
     flags: number = 0,
   ): Promise<number> {
     const below = libcOf(this, "sendmmsg");
-    if (!Array.isArray(messages)) {
-      throw new TypeError(
-        `Invalid messages: expected an array, got ${show(messages)}`,
+    const wrong = (value: unknown) =>
+      new TypeError(
+        `Invalid messages: expected an array of [data, address], got ${
+          show(value)
+        }`,
       );
-    }
+    if (!Array.isArray(messages)) throw wrong(messages);
     for (const message of messages) {
-      const [data, address] = Array.isArray(message) ? message : [message];
+      if (!Array.isArray(message)) throw wrong(message);
+      const [data, address] = message;
       if (!(data instanceof Uint8Array)) throw notBytes(data, "data");
       if (address !== undefined) checkAddress(this.family, address);
     }

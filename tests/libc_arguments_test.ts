@@ -122,10 +122,12 @@ test("every method of a closed socket tells EBADF", async () => {
     recvfrom: (s) => s.recvfrom(1),
     recvfrom_into: (s) => s.recvfrom_into(data),
     recvmsg: (s) => s.recvmsg(1, 100),
+    recvmmsg_into: (s) => s.recvmmsg_into(data, 1),
     send: (s) => s.send(data),
     sendall: (s) => s.sendall(data),
     sendto: (s) => s.sendto(data, ["127.0.0.1", 1]),
     sendmsg: (s) => s.sendmsg([data]),
+    sendmmsg: (s) => s.sendmmsg([[data]]),
     settimeout: (s) => s.settimeout(1),
     setblocking: (s) => s.setblocking(true),
     setsockopt: (s) => s.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1),
@@ -234,10 +236,13 @@ test("lengths, flags and numbers that are none", async () => {
     "recvmsg bufsize": (n) => b.recvmsg(n),
     "recvmsg ancbufsize": (n) => b.recvmsg(1, n),
     "recvmsg flags": (n) => b.recvmsg(1, 0, n),
+    "recvmmsg_into bufsize": (n) => b.recvmmsg_into(data, n),
+    "recvmmsg_into flags": (n) => b.recvmmsg_into(data, 1, n),
     "send flags": (n) => a.send(data, n),
     "sendall flags": (n) => a.sendall(data, n),
     "sendto flags": (n) => (a as Any).sendto(data, n, "\0x"),
     "sendmsg flags": (n) => a.sendmsg([data], [], n),
+    "sendmmsg flags": (n) => a.sendmmsg([[data]], n),
     "getsockopt level": (n) => a.getsockopt(n, SO_TYPE),
     "getsockopt option": (n) => a.getsockopt(SOL_SOCKET, n),
     "getsockopt buflen": (n) => a.getsockopt(SOL_SOCKET, SO_TYPE, n),
@@ -424,6 +429,11 @@ test("addresses of wrong shapes", async () => {
         `sendmsg ${what}`,
         () => from.sendmsg([data], [], 0, address),
       );
+      // Nor are those before it sent.
+      await refused(
+        `sendmmsg ${what}`,
+        () => from.sendmmsg([[data], [data, address]]),
+      );
     }
   }
   // Hosts of the other family are the system's to tell, and told as it does.
@@ -456,7 +466,9 @@ test("bytes and control messages that are none", async () => {
     await refused(what, () => a.sendto(value, "\0x"));
     await refused(what, () => b.recv_into(value));
     await refused(what, () => b.recvfrom_into(value));
+    await refused(what, () => b.recvmmsg_into(value, 1));
     await refused(what, () => a.sendmsg([data, value]));
+    await refused(what, () => a.sendmmsg([[data], [value]]));
     await refused(what, () =>
       a.sendmsg([data], [{
         level: 1,
@@ -469,6 +481,8 @@ test("bytes and control messages that are none", async () => {
   }
   for (const value of [null, "x", {}, data, 5] as Any[]) {
     await refused(String(value), () => a.sendmsg(value));
+    await refused(String(value), () => a.sendmmsg(value));
+    await refused(String(value), () => a.sendmmsg([[data], value]));
     await refused(String(value), () => a.sendmsg([data], value));
     await refused(String(value), () => a.sendmsg([data], [value]));
   }
@@ -634,9 +648,12 @@ test("a length that lies is not believed", async () => {
   b.bind("");
   await a.connect(b.getsockname());
   const lying = (guarded: Guarded) => {
-    for (const name of ["length", "byteLength"]) {
+    for (const name of ["length", "byteLength", "byteOffset"]) {
       Object.defineProperty(guarded.view, name, { value: 48 });
     }
+    Object.defineProperty(guarded.view, "buffer", {
+      value: new ArrayBuffer(0),
+    });
     return guarded.view;
   };
   const check = ({ all }: Guarded, what: string) => {
@@ -652,7 +669,17 @@ test("a length that lies is not believed", async () => {
     await errorOf(() => b.recv(100));
     b.setblocking(true);
   }
+  for (const size of [8, 16, 48]) {
+    for (let i = 0; i < 6; i++) await a.send(new Uint8Array(8));
+    const to = new Guarded(8, 64);
+    await errorOf(() => b.recvmmsg_into(lying(to), size));
+    check(to, `recvmmsg_into ${size}`);
+    b.setblocking(false);
+    while (await errorOf(() => b.recv(100)) === undefined);
+    b.setblocking(true);
+  }
   const sends: Record<string, (data: Uint8Array) => Promise<unknown>> = {
+    sendmmsg: (data) => a.sendmmsg([[data]]),
     send: (data) => a.send(data),
     sendall: (data) => a.sendall(data),
     sendto: (data) => a.sendto(data, b.getsockname()),
@@ -741,6 +768,9 @@ test("memory that is transferred away while a call waits: nothing is sent or los
       (a, data) => a.send(data),
       (a, data) => a.sendall(data),
       (a, data) => a.sendmsg([data]),
+      ...(type === SOCK_DGRAM
+        ? [(a: Socket, data: Uint8Array) => a.sendmmsg([[data]])]
+        : []),
     ];
     for (const send of sends) {
       const [a, b] = await socketpair(AF_UNIX, type);
@@ -778,6 +808,54 @@ test("memory that is transferred away while a call waits: nothing is sent or los
       b.close();
     }
   }
+  const [a, b] = await socketpair(AF_UNIX, SOCK_DGRAM);
+  const buffer = new Uint8Array(10);
+  const waiting = errorOf(() => b.recvmmsg_into(buffer, 5));
+  buffer.buffer.transfer();
+  await a.send(utf8("hello"));
+  assertEquals(codeOf(await waiting), "EFAULT");
+  assertEquals(text(await b.recv(10)), "hello");
+  a.close();
+  b.close();
+});
+
+test("many datagrams at once are written to their places alone", async () => {
+  const [a, b] = await socketpair(AF_UNIX, SOCK_DGRAM);
+  for (const size of [1, 3, 7, 16, 60, 64]) {
+    for (const length of [size, 2 * size - 1, 2 * size, 4 * size + 1]) {
+      const to = new Guarded(length);
+      to.view.fill(0xa5);
+      const from = new Guarded(5 * size);
+      from.view.set(pattern(5 * size));
+      const parts = [0, 1, 2, 3, 4].map((i) =>
+        from.view.subarray(i * size, (i + 1) * size)
+      );
+      assertEquals(await a.sendmmsg(parts.map((part) => [part])), 5);
+      const room = Math.floor(length / size);
+      for (let got = 0; got < 5;) {
+        const received = await b.recvmmsg_into(to.view, size);
+        const what = `${size} of ${length}`;
+        to.check(what);
+        assert(received.length <= room, what);
+        for (const [i, [n]] of received.entries()) {
+          assertEquals(n, size, what);
+          assertEquals(to.view.slice(i * size, i * size + n), parts[got + i]);
+        }
+        got += received.length;
+      }
+      from.check("sent");
+    }
+  }
+  // The buffer may be a part of one that is small enough to be moved.
+  const small = new Uint8Array(24).subarray(8, 20);
+  await a.sendmmsg([[utf8("one")], [utf8("second")], [utf8("")]]);
+  assertEquals(
+    (await b.recvmmsg_into(small, 4)).map(([n]) => n),
+    [3, 4, 0],
+  );
+  assertEquals(text(small.slice()), "one\0seco\0\0\0\0");
+  a.close();
+  b.close();
 });
 
 test("zero-length buffers", async () => {

@@ -55,7 +55,7 @@ import {
 } from "../libc/mod.ts";
 import { pattern, text, utf8 } from "./_bytes.ts";
 import { openAll } from "./_libc.ts";
-import { calls } from "../libc/_symbols.ts";
+import { calls, messages } from "../libc/_symbols.ts";
 import { canListen } from "./_pairs.ts";
 import { Program } from "./_process.ts";
 
@@ -76,6 +76,12 @@ function test(
       await fn();
     },
   });
+}
+
+function udpSocket(): Socket<InetAddress> {
+  const socket_ = socket(AF_INET, SOCK_DGRAM);
+  socket_.bind(["127.0.0.1", 0]);
+  return socket_;
 }
 
 async function fails(call: () => unknown, code: string): Promise<void> {
@@ -669,6 +675,227 @@ test("sendmsg() to an address, and recvmsg() tells whose it is", async () => {
     ["hello", [], 0, a.getsockname()],
   );
   await fails(() => a.sendmsg([utf8("x")]), "EDESTADDRREQ");
+});
+
+test("recvmmsg_into() and sendmmsg() move many datagrams in one call", async () => {
+  const one = udpSocket();
+  const two = udpSocket();
+  const receiver = udpSocket();
+  const to = receiver.getsockname();
+  const lengths = Array.from({ length: 100 }, (_, i) => i % 33);
+  const messages = lengths.map((n, i) =>
+    [pattern(n, i), to] as [Uint8Array, InetAddress]
+  );
+  // At most 64 in one call; the rest is the next one's.
+  assertEquals(await one.sendmmsg(messages), 64);
+  assertEquals(await two.sendmmsg(messages.slice(64)), 36);
+  const buffer = new Uint8Array(50 * 32);
+  const rounds: number[] = [];
+  for (let at = 0; at < 100;) {
+    const received = await receiver.recvmmsg_into(buffer, 32);
+    rounds.push(received.length);
+    for (const [i, [n, from]] of received.entries()) {
+      assertEquals(n, lengths[at + i]);
+      assertEquals(
+        buffer.slice(i * 32, i * 32 + n),
+        pattern(n, at + i),
+      );
+      assertEquals(from, (at + i < 64 ? one : two).getsockname());
+    }
+    at += received.length;
+  }
+  assertEquals(rounds, [50, 50]);
+  // Larger than the place: cut off, and told by MSG_TRUNC.
+  await one.sendmmsg([[pattern(20), to], [pattern(5), to]]);
+  assertEquals(
+    (await receiver.recvmmsg_into(buffer, 8, MSG_TRUNC)).map(([n]) => n),
+    [20, 5],
+  );
+  assertEquals(
+    buffer.slice(0, 13),
+    new Uint8Array([...pattern(8), ...pattern(5)]),
+  );
+  // MSG_PEEK leaves them there.
+  await one.sendmmsg([[utf8("a"), to], [utf8("b"), to]]);
+  await receiver.recvmmsg_into(buffer, 8, MSG_PEEK);
+  assertEquals((await receiver.recvmmsg_into(buffer, 8)).length, 2);
+  for (const socket of [one, two, receiver]) socket.close();
+});
+
+test("recvmmsg_into() waits for the first datagram, and no longer", async () => {
+  using a = udpSocket();
+  using b = udpSocket();
+  await a.connect(b.getsockname());
+  const buffer = new Uint8Array(64);
+  const waiting = b.recvmmsg_into(buffer, 8);
+  await a.sendmmsg([[utf8("first")], [utf8("second")]]);
+  const got = await inTime(waiting);
+  if (got.length === 1) got.push(...await b.recvmmsg_into(buffer, 8));
+  // Though the sends had no addresses.
+  assertEquals(got, [[5, a.getsockname()], [6, a.getsockname()]]);
+  await fails(() => b.recvmmsg_into(buffer, 8, MSG_DONTWAIT), "EAGAIN");
+  b.settimeout(20);
+  const late = await b.recvmmsg_into(buffer, 8).catch((error) => error);
+  assertEquals(late.name, "TimeoutError");
+  b.settimeout(null);
+  const closing = fails(() => b.recvmmsg_into(buffer, 8), "EINTR");
+  b.close();
+  await closing;
+});
+
+test("addresses that are alike are kept apart", async () => {
+  using four = udpSocket();
+  const [, port] = four.getsockname();
+  // Their hosts end alike.
+  using other = socket(AF_INET, SOCK_DGRAM);
+  other.bind(["127.0.1.1", port]);
+  using six = socket(AF_INET6, SOCK_DGRAM);
+  const hasSix = canListen("::1");
+  if (hasSix) six.bind(["::1", port]);
+  using from = socket(AF_INET, SOCK_DGRAM);
+  using fromSix = socket(AF_INET6, SOCK_DGRAM);
+  for (let i = 0; i < 3; i++) {
+    await from.sendto(utf8("a"), ["127.0.0.1", port]);
+    await from.sendto(utf8("b"), ["127.0.1.1", port]);
+    await from.sendto(utf8("a"), ["localhost", port]);
+    if (hasSix) await fromSix.sendto(utf8("c"), ["localhost", port]);
+  }
+  const all = async (to: Socket<Address>) => {
+    const buffer = new Uint8Array(20);
+    const { length } = await inTime(to.recvmmsg_into(buffer, 1));
+    return text(buffer.slice(0, length));
+  };
+  assertEquals(await all(four), "aaaaaa");
+  assertEquals(await all(other), "bbb");
+  if (hasSix) assertEquals(await all(six), "ccc");
+});
+
+test("sendmmsg() tells how many were sent before one that fails", async () => {
+  using a = udpSocket();
+  using b = udpSocket();
+  const to = b.getsockname();
+  const huge = new Uint8Array(70_000);
+  assertEquals(
+    await a.sendmmsg([[utf8("1"), to], [utf8("2"), to], [huge, to], [
+      utf8("3"),
+      to,
+    ]]),
+    2,
+  );
+  await fails(() => a.sendmmsg([[huge, to], [utf8("4"), to]]), "EMSGSIZE");
+  await fails(() => a.sendmmsg([[utf8("nobody's")]]), "EDESTADDRREQ");
+  await fails(
+    () => a.sendmmsg([[utf8("5"), to], [utf8("6"), ["::1", 1]]]),
+    "EAFNOSUPPORT",
+  );
+  assertEquals(await a.sendmmsg([]), 0);
+  // Names are looked up.
+  assertEquals(await a.sendmmsg([[utf8("7"), ["localhost", to[1]]]]), 1);
+  const buffer = new Uint8Array(100);
+  const got = await b.recvmmsg_into(buffer, 10);
+  assertEquals(
+    got.map(([n], i) => text(buffer.slice(i * 10, i * 10 + n))),
+    ["1", "2", "7"],
+  );
+  const [stream, other] = await socketpair();
+  await fails(() => stream.sendmmsg([[utf8("x")]]), "EOPNOTSUPP");
+  await fails(() => stream.recvmmsg_into(buffer, 10), "EOPNOTSUPP");
+  stream.close();
+  other.close();
+});
+
+test("many Unix datagrams at once, with and without names", async () => {
+  const name = () => `\0${crypto.randomUUID()}`;
+  using a = socket(AF_UNIX, SOCK_DGRAM);
+  using b = socket(AF_UNIX, SOCK_DGRAM);
+  const [from, to] = [name(), name()];
+  a.bind(from);
+  b.bind(to);
+  const buffer = new Uint8Array(1000);
+  // More than its queue takes: it waits until there is room.
+  let received = 0;
+  const sending = (async () => {
+    for (let sent = 0; sent < 200;) {
+      sent += await a.sendmmsg(
+        Array.from({ length: 200 - sent }, () => [utf8("x"), to]),
+      );
+    }
+  })();
+  while (received < 200) {
+    const got = await inTime(b.recvmmsg_into(buffer, 10));
+    for (const [n, address] of got) assertEquals([n, address], [1, from]);
+    received += got.length;
+  }
+  await sending;
+  using anonymous = socket(AF_UNIX, SOCK_DGRAM);
+  await anonymous.sendto(utf8("y"), to);
+  assertEquals(await b.recvmmsg_into(buffer, 10), [[1, ""]]);
+  const [one, two] = await socketpair(AF_UNIX, SOCK_SEQPACKET);
+  await one.sendmmsg([[utf8("record")], [utf8("and another")]]);
+  assertEquals((await two.recvmmsg_into(buffer, 20)).map(([n]) => n), [6, 11]);
+  one.close();
+  // The end of it.
+  assertEquals((await two.recvmmsg_into(buffer, 20))[0], [0, ""]);
+  two.close();
+});
+
+test("a send to a Unix name whose queue is full is tried now and then", async () => {
+  const to = `\0${crypto.randomUUID()}`;
+  using full = socket(AF_UNIX, SOCK_DGRAM);
+  full.bind(to);
+  using from = socket(AF_UNIX, SOCK_DGRAM);
+  from.setblocking(false);
+  while (await from.sendto(utf8("x"), to).then(() => true, () => false));
+  from.settimeout(100);
+  type Calls = Record<string, (...args: unknown[]) => unknown>;
+  const sends: [calls: unknown, name: string, send: () => Promise<number>][] = [
+    [calls(), "sendto", () => from.sendto(utf8("x"), to)],
+    [messages(), "sendmsg", () => from.sendmsg([utf8("x")], [], 0, to)],
+    [messages(), "sendmmsg", () => from.sendmmsg([[utf8("x"), to]])],
+  ];
+  for (const [all, name, send] of sends) {
+    const symbols = all as Calls;
+    const real = symbols[name]!;
+    let tries = 0;
+    symbols[name] = (...args: unknown[]) => {
+      tries++;
+      return real(...args);
+    };
+    try {
+      const error = await send().catch((error) => error);
+      assertEquals(error.name, "TimeoutError");
+    } finally {
+      symbols[name] = real;
+    }
+    // After 1, 2, 4, 8 and then every 16 milliseconds.
+    assert(tries > 1 && tries < 15, `${name}: ${tries} tries`);
+  }
+});
+
+test("recvmmsg_into() of datagrams that flood lets the event loop have its turn", async () => {
+  using a = udpSocket();
+  using b = udpSocket();
+  await a.connect(b.getsockname());
+  const buffer = new Uint8Array(64 * 8);
+  const many = Array.from({ length: 64 }, () => [utf8("x")] as [Uint8Array]);
+  const calls = [
+    () => a.sendmmsg(many),
+    // The first one, as often as there is room.
+    async () => (await b.recvmmsg_into(buffer, 8, MSG_PEEK)).length,
+  ];
+  for (const call of calls) {
+    let turns = 0;
+    let isOver = false;
+    const count = () => {
+      turns++;
+      if (!isOver) setImmediate(count);
+    };
+    setImmediate(count);
+    for (let i = 0; i < 50; i++) assertEquals(await call(), 64);
+    isOver = true;
+    // Each call counts as all that it has moved.
+    assert(turns >= 45, `${turns} turns`);
+  }
 });
 
 test("IP_PKTINFO, IP_RECVTTL, IP_RECVTOS and SO_TIMESTAMPNS come with a datagram", async () => {

@@ -13,6 +13,7 @@ import {
   IOCB,
   IOVEC,
   layoutOf,
+  MMSGHDR,
   MSGHDR,
 } from "../libc/_layout.ts";
 import { prepare, testLayout } from "../libc/_ready.ts";
@@ -107,6 +108,10 @@ Deno.test({
       msg_control: MSGHDR.control,
       msg_controllen: MSGHDR.controlLength,
       msg_flags: MSGHDR.flags,
+    });
+    ask("struct mmsghdr", {
+      "": MMSGHDR.size,
+      msg_len: MMSGHDR.length,
     });
     ask("struct iovec", {
       "": IOVEC.size,

@@ -125,6 +125,8 @@ for (const kind of ["thread", "eventfd"]) {
   console.log(data.length, from[1] === u.getsockname()[1]);
   await u.sendmsg([bytes(3), bytes(4)], [], 0, v.getsockname());
   console.log((await v.recvmsg(10))[0].length);
+  console.log(await u.sendmmsg([[bytes(3), v.getsockname()], [bytes(4), v.getsockname()]]));
+  console.log((await v.recvmmsg_into(new Uint8Array(20), 10)).map(([n]) => n).join());
   const [a, b] = await libc.socketpair(AF_UNIX, SOCK_SEQPACKET);
   const fd = new Uint8Array(new Int32Array([u.fileno()]).buffer);
   await a.sendmsg([bytes(1)], [{ level: libc.SOL_SOCKET, type: libc.SCM_RIGHTS, data: fd }]);
@@ -138,7 +140,7 @@ for (const kind of ["thread", "eventfd"]) {
 `;
 
 const EVERYTHING_SAID = ["thread", "eventfd"].map((kind) =>
-  `${kind}\n3\n1 4\ntrue 5\ntrue\n6 true\n7\ntrue\nEISCONN\n`
+  `${kind}\n3\n1 4\ntrue 5\ntrue\n6 true\n7\n2\n3,4\ntrue\nEISCONN\n`
 ).join("");
 
 test("everything with --allow-ffi and --allow-net", async () => {
@@ -255,6 +257,7 @@ test("without --allow-net nothing is bound, connected or sent", async () => {
     `await ${sock("SOCK_DGRAM")}.sendto(bytes(1), ${udp})`,
     `await ${sock("SOCK_DGRAM")}.sendto(bytes(1), 0, ${udp})`,
     `await ${sock("SOCK_DGRAM")}.sendmsg([bytes(1)], [], 0, ${udp})`,
+    `await ${sock("SOCK_DGRAM")}.sendmmsg([[bytes(1), ${udp}]])`,
     `await ${sock("SOCK_DGRAM")}.sendto(bytes(1), ["localhost", ${
       receiver.getsockname()[1]
     }])`,
@@ -302,8 +305,9 @@ Deno.test({
         `await ${raw}.sendto(bytes(8), ["127.0.0.1", 0])`,
         `await ${raw}.connect(["127.0.0.1", 0])`,
         `const s = ${raw}; s.settimeout(1); await s.recv(100)`,
+        `const s = ${raw}; s.settimeout(1); await s.recvmmsg_into(bytes(100), 100)`,
       ]),
-      "net\n".repeat(3),
+      "net\n".repeat(4),
     );
   },
 });
@@ -398,6 +402,7 @@ ${
     refused([
       `await u.sendto(bytes(1), ${at})`,
       `await u.sendmsg([bytes(1)], [], 0, ${at})`,
+      `await u.sendmmsg([[bytes(1), ${at}]])`,
       `await u.connect(${at})`,
     ])
   }`;
@@ -411,7 +416,7 @@ ${
     ] as const
   ) {
     const { stdout, stderr } = await run(["--allow-ffi", grant], use(revoked));
-    assertEquals(stdout + stderr, "net\nnet\nnet\n", `${grant} ${revoked}`);
+    assertEquals(stdout + stderr, "net\n".repeat(4), `${grant} ${revoked}`);
   }
   receiver.setblocking(false);
   for (let i = 0; i < 3 * 4; i++) await receiver.recv(1);
@@ -511,6 +516,7 @@ log(client.recv(10));
 log(conn.recv(10, libc.MSG_WAITALL));
 log(u.recvfrom(10));
 log(u.recvmsg(10));
+log(u.recvmmsg_into(bytes(10), 10));
 log(waiting.connect(full.getsockname()));
 log(a.sendall(bytes(1e7)));
 for (const socket of [server, client, conn, waiting, u, a]) socket.unref();
@@ -674,6 +680,7 @@ const waits = [
   conn.recv(10, libc.MSG_WAITALL),
   u.recvfrom(10),
   u.recvmsg(10),
+  u.recvmmsg_into(bytes(10), 10),
   waiting.connect(full.getsockname()),
   a.sendall(bytes(1e7)),
 ];
@@ -685,7 +692,7 @@ for (const { reason } of await Promise.allSettled(waits)) {
 }
 console.log((await selecting)[0].length);
 `,
-    `${"EINTR\n".repeat(8)}1\n`,
+    `${"EINTR\n".repeat(9)}1\n`,
   );
 
   life(

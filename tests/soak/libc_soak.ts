@@ -355,6 +355,18 @@ async function receiveLane(
   assertEquals(at, total);
 }
 
+/** A datagram by the call that takes many. */
+async function receiveFirst(
+  socket: AnySocket,
+): Promise<[Uint8Array, libc.Address]> {
+  const buffer = new Uint8Array(65_535);
+  const [[n, sender]] = await socket.recvmmsg_into(
+    buffer,
+    buffer.length,
+  ) as [[number, libc.Address]];
+  return [buffer.slice(0, n), sender];
+}
+
 /** Datagrams there and back, each as large as it likes. */
 async function bounceDatagrams(
   [a, b]: [AnySocket, AnySocket],
@@ -367,8 +379,12 @@ async function bounceDatagrams(
     const size = 1 + roll(roll(4) ? 1400 : 60_000);
     const data = part(lane, at, size);
     const [, [got, sender]] = await Promise.all([
-      roll(2) ? a.sendto(data, to) : a.sendmsg([data], [], 0, to),
-      b.recvfrom(65_535),
+      [
+        () => a.sendto(data, to),
+        () => a.sendmsg([data], [], 0, to),
+        () => a.sendmmsg([[data, to]]),
+      ][roll(3)]!(),
+      roll(2) ? b.recvfrom(65_535) : receiveFirst(b),
     ]);
     assertEquals(got.length, size);
     assertEquals(sender, from);

@@ -1,7 +1,18 @@
 /** What the programs share: the command line, waiting, and errors of one line. */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { errorCode, parseAddr } from "@berkeley/sockets";
+import {
+  connectTcp,
+  connectUnix,
+  errorCode,
+  listenTcp,
+  listenUnix,
+  parseAddr,
+  type StreamConn,
+  type StreamListener,
+  type TcpAddr,
+  type UnixAddr,
+} from "@berkeley/sockets";
 
 /** Where a program listens or connects. */
 export type Target =
@@ -36,9 +47,13 @@ export const TRANSPORTS =
   unix, unixgram  PATH or @NAME, by default echo.sock and echo-gram.sock;
                   unixgram needs --unstable-net`;
 
-/** What the command line has: words, and options that are integers. */
+/** What the command line has: words, options with a value, and flags. */
 export interface Line {
   readonly words: readonly string[];
+  /** An option's value, if it is given. */
+  text(name: string): string | undefined;
+  /** Whether a flag is given. */
+  has(name: string): boolean;
   /** An option's value, or what it is by default; ends the program for what is no integer in its range. */
   integer(name: string, preset: number, min: number, max: number): number;
 }
@@ -47,19 +62,22 @@ export interface Line {
  * Reads the command line, or ends the program: with the help, or with what is wrong.
  *
  * @param help What `--help` prints.
- * @param options The options that take an integer, with a letter for each.
+ * @param options The options that take a value, with a letter for each.
+ * @param flags The options that take none.
  */
 export function readLine(
   help: string,
   options: Readonly<Record<string, string>> = {},
+  flags: Readonly<Record<string, string>> = {},
 ): Line {
   const alias = Object.fromEntries(
-    Object.entries(options).map(([name, letter]) => [letter, name]),
+    Object.entries({ ...options, ...flags })
+      .map(([name, letter]) => [letter, name]),
   );
   const args: Record<string, unknown> & { _: unknown[] } = parseArgs(
     Deno.args,
     {
-      boolean: ["help"],
+      boolean: ["help", ...Object.keys(flags)],
       alias: { ...alias, h: "help" },
       string: ["_", ...Object.keys(options)],
       unknown: (arg, key) => {
@@ -72,11 +90,18 @@ export function readLine(
     console.log(help);
     Deno.exit(0);
   }
+  const textOf = (name: string): string | undefined => {
+    const value = args[name];
+    if (Array.isArray(value)) fail(`--${name} once, please`);
+    return value === undefined ? undefined : String(value);
+  };
   return {
     words: args._.map(String),
+    text: textOf,
+    has: (name) => args[name] === true,
     integer(name, preset, min, max) {
-      if (args[name] === undefined) return preset;
-      const text = String(args[name]);
+      const text = textOf(name);
+      if (text === undefined) return preset;
       const value = /^\d+$/.test(text) ? Number(text) : NaN;
       if (value >= min && value <= max) return value;
       fail(
@@ -101,6 +126,66 @@ export function readArgs(help: string): Args {
     return { target: toTarget(transport, address ?? preset), rest };
   } catch (error) {
     fail(messageOf(error));
+  }
+}
+
+/** Where a stream goes to or comes from. */
+export type StreamAddr = TcpAddr | (UnixAddr & { readonly path: string });
+
+/** Reads an address of a stream, `HOST:PORT` or `unix:PATH`, or ends the program. */
+export function readStreamAddr(text: string): StreamAddr {
+  try {
+    const addr = parseAddr(text, { transport: "tcp" });
+    if (addr.transport === "tcp") return addr;
+    if (addr.transport === "unix") return { ...addr, path: addr.path! };
+  } catch (error) {
+    fail(messageOf(error));
+  }
+  fail(`${text} is no address of a stream; expected HOST:PORT or unix:PATH`);
+}
+
+/** Connects to an address of a stream. */
+export function connectStream(
+  addr: StreamAddr,
+  options: { timeout?: number; signal?: AbortSignal } = {},
+): Promise<StreamConn> {
+  return addr.transport === "tcp"
+    ? connectTcp({ ...addr, ...options })
+    : connectUnix({ ...addr, ...options });
+}
+
+/** Listens on an address of streams. */
+export function listenStream(
+  addr: StreamAddr,
+): Promise<StreamListener> {
+  return addr.transport === "tcp" ? listenTcp(addr) : listenUnix(addr);
+}
+
+/** Tells when the program is to stop: SIGINT (Ctrl+C) or SIGTERM has come. */
+export class Stop implements Disposable {
+  readonly #stopping = new AbortController();
+  readonly #signals: readonly Deno.Signal[] = Deno.build.os === "windows"
+    ? ["SIGINT"]
+    : ["SIGINT", "SIGTERM"];
+
+  constructor() {
+    for (const signal of this.#signals) {
+      Deno.addSignalListener(signal, this.now);
+    }
+  }
+
+  get signal(): AbortSignal {
+    return this.#stopping.signal;
+  }
+
+  /** Stops, as if a signal had come. */
+  readonly now = (): void => this.#stopping.abort();
+
+  /** Lets the program end. */
+  [Symbol.dispose](): void {
+    for (const signal of this.#signals) {
+      Deno.removeSignalListener(signal, this.now);
+    }
   }
 }
 

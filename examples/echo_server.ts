@@ -19,7 +19,7 @@ import {
   type Server,
   type StreamConn,
 } from "@berkeley/sockets";
-import { readArgs, run, TRANSPORTS } from "./_args.ts";
+import { readArgs, run, Stop, TRANSPORTS } from "./_args.ts";
 
 const HELP = `Echo server: sends back what it gets.
 
@@ -76,11 +76,7 @@ await run(async () => {
   const server = await start();
   console.log(`listening on ${formatAddr(server.addr)}`);
   // A server that is stopped leaves no socket file behind, and no client without its answer.
-  const signals: Deno.Signal[] = Deno.build.os === "windows"
-    ? ["SIGINT"]
-    : ["SIGINT", "SIGTERM"];
-  const stop = () => void server.shutdown();
-  for (const signal of signals) Deno.addSignalListener(signal, stop);
+  using stop = new Stop();
+  stop.signal.onabort = () => void server.shutdown();
   await server.finished;
-  for (const signal of signals) Deno.removeSignalListener(signal, stop);
 });

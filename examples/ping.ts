@@ -34,7 +34,7 @@ import {
   socket,
   strerror,
 } from "@berkeley/sockets/libc";
-import { fail, readLine, run, sleep } from "./_args.ts";
+import { fail, readLine, run, sleep, Stop } from "./_args.ts";
 
 const HELP = `Ping: prints round trips to a host.
 
@@ -365,12 +365,8 @@ await run(async () => {
   await pinger.connect(address);
   const name = (address as readonly [string, ...unknown[]])[0];
   const statistics = new Statistics();
-  const stopping = new AbortController();
-  const stop = () => {
-    stopping.abort();
-    pinger.stop();
-  };
-  Deno.addSignalListener("SIGINT", stop);
+  using stop = new Stop();
+  stop.signal.onabort = () => pinger.stop();
   console.log(
     `PING ${host} (${name}): ${size} bytes of data over a ${pinger.kind} socket`,
   );
@@ -405,18 +401,17 @@ await run(async () => {
   // Probes go out in their rhythm, whatever becomes of those before.
   const probes = new Set<Promise<void>>();
   let next = performance.now();
-  for (let number = 1; number <= count && !stopping.signal.aborted; number++) {
+  for (let number = 1; number <= count && !stop.signal.aborted; number++) {
     const probe = tell(number);
     probes.add(probe);
     probe.finally(() => probes.delete(probe));
     if (number === count) break;
     next += interval;
-    await sleep(Math.max(0, next - performance.now()), stopping.signal);
+    await sleep(Math.max(0, next - performance.now()), stop.signal);
   }
   await Promise.all(probes);
 
   console.log(`\n--- ${host} ---\n${statistics}`);
-  Deno.removeSignalListener("SIGINT", stop);
   pinger[Symbol.dispose]();
   await listening;
   if (statistics.trips.length === 0) Deno.exitCode = 1;

@@ -26,7 +26,7 @@ import {
   socket,
   type UnixAddress,
 } from "@berkeley/sockets/libc";
-import { fail, readLine, run } from "./_args.ts";
+import { fail, readLine, run, Stop } from "./_args.ts";
 
 const HELP = `Requests and answers over a Unix socket, a packet each.
 
@@ -179,11 +179,11 @@ async function serve(path: string): Promise<void> {
     );
   }
   const clients = new Set<Socket<UnixAddress>>();
-  const stop = () => {
+  using stop = new Stop();
+  stop.signal.onabort = () => {
     server.close();
     for (const client of clients) client.close();
   };
-  for (const signal of SIGNALS) Deno.addSignalListener(signal, stop);
   try {
     server.listen();
     console.log(`listening on ${show(path)}`);
@@ -196,13 +196,10 @@ async function serve(path: string): Promise<void> {
     const code = errorCode(error);
     if (code !== "EINTR" && code !== "EBADF") throw error;
   } finally {
-    for (const signal of SIGNALS) Deno.removeSignalListener(signal, stop);
     // The file is ours: bind has made it.
     if (!path.startsWith("\0")) Deno.removeSync(path);
   }
 }
-
-const SIGNALS: readonly Deno.Signal[] = ["SIGINT", "SIGTERM"];
 
 /** Methods with their parameters: what the command line has, or each line of the input. */
 async function* requests(

@@ -17,7 +17,7 @@ import {
   type TcpInfo,
 } from "@berkeley/sockets/libc";
 import { formatAddr, parseAddr } from "@berkeley/sockets/addr";
-import { fail, readLine, run, sleep } from "./_args.ts";
+import { fail, readLine, run, sleep, Stop } from "./_args.ts";
 
 const HELP = `TCP monitor: what the kernel knows of a connection.
 
@@ -161,10 +161,8 @@ await run(async () => {
   using conn = await connect(hostname, port);
   // The timeout was for connecting.
   conn.settimeout(null);
-  const stopping = new AbortController();
-  const { signal } = stopping;
-  const stop = () => stopping.abort();
-  Deno.addSignalListener("SIGINT", stop);
+  using stop = new Stop();
+  const { signal } = stop;
   console.log(
     `connected to ${formatAddr({ transport: "tcp", hostname, port })}, ${
       conn.getoption(Options.TCP_CONGESTION)
@@ -186,8 +184,7 @@ await run(async () => {
     break;
   }
 
-  Deno.removeSignalListener("SIGINT", stop);
-  stopping.abort();
+  stop.now();
   conn.close();
   await Promise.all([sending, reading, serving]);
 });

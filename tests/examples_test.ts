@@ -5,8 +5,7 @@ import { bindUdp } from "../udp.ts";
 import { text } from "./_bytes.ts";
 import { canListen, hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
 import { type Ended, Program, startPython, unstable } from "./_process.ts";
-
-const ROOT = decodeURIComponent(new URL("..", import.meta.url).pathname);
+import { assertOneLine, ROOT } from "./_programs.ts";
 
 function start(flags: string[], name: string, ...args: string[]): Program {
   return new Program(Deno.execPath(), [
@@ -35,14 +34,6 @@ async function serve(flags: string[], ...args: string[]) {
   const line = await server.line();
   assertMatch(line, /^listening on /);
   return { server, address: line.slice("listening on ".length) };
-}
-
-/** One clear line, exit code 1, no stack. */
-function assertOneLine({ code, stdout, stderr }: Ended, line: RegExp): void {
-  assertEquals(stdout, "");
-  assertMatch(stderr, line);
-  assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
-  assertEquals(code, 1);
 }
 
 const kinds = [

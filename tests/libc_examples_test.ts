@@ -4,59 +4,22 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { listenTcp } from "../tcp.ts";
 import { canListen, tempPath } from "./_pairs.ts";
 import { type Ended, Program, startPython } from "./_process.ts";
+import {
+  assertOneLine,
+  commandOf,
+  commandsOf,
+  linesOf,
+  ROOT,
+  runProgram as run,
+  startProgram as start,
+} from "./_programs.ts";
 
-const ROOT = decodeURIComponent(new URL("..", import.meta.url).pathname);
 const isLinux = Deno.build.os === "linux";
 
 const NAMES = ["ping", "seqpacket_rpc", "tcp_info_monitor"] as const;
-type Name = typeof NAMES[number];
-
-/** The flags in each command that the program's own documentation shows. */
-function commandsOf(name: Name): string[][] {
-  const source = Deno.readTextFileSync(`${ROOT}examples/${name}.ts`);
-  const doc = source.slice(0, source.indexOf("*/"));
-  const command = new RegExp(
-    `^ \\* {5}deno run (.*)examples/${name}\\.ts(?: .*)?$`,
-    "gm",
-  );
-  return [...doc.matchAll(command)].map(([, flags]) =>
-    flags!.trim().split(" ")
-  );
-}
-
-/** How a program is run, up to its own arguments. */
-function deno(name: Name, flags = commandsOf(name)[0]!): string[] {
-  const options = ["run", "--no-prompt", "--quiet", ...flags];
-  return [Deno.execPath(), ...options, `${ROOT}examples/${name}.ts`];
-}
 
 /** A reply may take as long as a busy machine needs. */
 const PATIENT = ["--timeout", "60000"];
-
-/** Starts a program, with the grants of its first command. */
-function start(name: Name, args: readonly string[], cwd = ROOT): Program {
-  const [command, ...rest] = deno(name);
-  return new Program(command!, [...rest, ...args], cwd);
-}
-
-async function run(name: Name, ...args: string[]): Promise<Ended> {
-  await using program = start(name, args);
-  return await program.ended();
-}
-
-/** One clear line, exit code 1, no stack. */
-function assertOneLine({ code, stdout, stderr }: Ended, line: RegExp): void {
-  assertEquals(stdout, "");
-  assertMatch(stderr, line);
-  assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
-  assertEquals(code, 1);
-}
-
-/** The lines of what a program has printed that ended well. */
-function linesOf({ code, signal, stdout, stderr }: Ended): string[] {
-  assertEquals({ code, signal, stderr }, { code: 0, signal: null, stderr: "" });
-  return stdout.trimEnd().split("\n");
-}
 
 Deno.test("each program says its grants: the net, the C library, its paths", () => {
   for (const name of NAMES) {
@@ -130,7 +93,7 @@ Deno.test({
     };
     for (const name of NAMES) {
       for (const kind of ["net", "ffi"]) {
-        const [command, ...rest] = deno(name, [
+        const [command, ...rest] = commandOf(name, [
           `--allow-${kind === "net" ? "ffi" : "net"}`,
         ]);
         await using program = new Program(command!, [...rest, ...args[name]]);
@@ -333,7 +296,7 @@ Deno.test({
   name: "ping works with the grants for one host and the C library's file",
   ignore: !hasICMP || !canOpen(libraryPath()),
   async fn() {
-    const [command, ...rest] = deno("ping", [
+    const [command, ...rest] = commandOf("ping", [
       "--allow-net=127.0.0.1",
       `--allow-ffi=${libraryPath()}`,
     ]);
@@ -381,7 +344,7 @@ for (const host of ["127.0.0.1", "::1"]) {
     ignore: !hasAlone || host === "::1" && !canListen("::1"),
     async fn() {
       const command = [
-        ...deno("ping"),
+        ...commandOf("ping"),
         ...PATIENT,
         "-c",
         "3",
@@ -410,7 +373,7 @@ Deno.test({
     await using program = new Program("unshare", [
       "--user",
       "--net",
-      ...deno("ping"),
+      ...commandOf("ping"),
       "127.0.0.1",
     ]);
     assertOneLine(await program.ended(), /^error: no permission for ICMP: /);
@@ -424,7 +387,7 @@ Deno.test({
     for (const range of ["", OPEN_RANGE]) {
       const { code, stdout, stderr } = await runAlone(
         `${range}\necho 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all`,
-        [...deno("ping"), "-c", "2", "-i", "1", "-W", "100", "127.0.0.1"],
+        [...commandOf("ping"), "-c", "2", "-i", "1", "-W", "100", "127.0.0.1"],
       );
       assertEquals([code, stderr], [1, ""]);
       assertEquals(stdout.split("\n").slice(1), [
@@ -445,7 +408,7 @@ Deno.test({
   async fn() {
     await using program = startAlone(
       "echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all",
-      [...deno("ping"), ...PATIENT, "127.0.0.1"],
+      [...commandOf("ping"), ...PATIENT, "127.0.0.1"],
     );
     await program.line();
     program.kill("SIGINT");
@@ -461,7 +424,7 @@ Deno.test({
   async fn() {
     assertOneLine(
       await runAlone("ip route add unreachable 203.0.113.5", [
-        ...deno("ping"),
+        ...commandOf("ping"),
         "203.0.113.5",
       ]),
       /^error: connect: No route to host \(EHOSTUNREACH\)$/m,
@@ -471,7 +434,7 @@ Deno.test({
       const folder = temp.path.slice(0, temp.path.lastIndexOf("/"));
       const setUp = `${range}\nexport FOLDER=${folder}${ROUTER}`;
       const { code, stdout, stderr } = await runAlone(setUp, [
-        ...deno("ping"),
+        ...commandOf("ping"),
         ...PATIENT,
         ...["-c", "1", "203.0.113.5"],
       ]);
@@ -698,7 +661,7 @@ Deno.test({
   name: "an abstract name needs no grant for a path",
   ignore: !isLinux,
   async fn() {
-    const [command, ...rest] = deno(
+    const [command, ...rest] = commandOf(
       "seqpacket_rpc",
       commandsOf("seqpacket_rpc")[2]!,
     );

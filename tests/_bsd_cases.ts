@@ -24,6 +24,7 @@ import {
 } from "../select.ts";
 import { pattern, rejection, text, turn, utf8 } from "./_bytes.ts";
 import { canListen, hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
+import { whenFree } from "./_ports.ts";
 
 /** A driver's module, and what it cannot do. */
 export interface Face {
@@ -956,7 +957,7 @@ export function testBsdFace(
       await server[Symbol.asyncDispose]();
       if (isPath(place)) Deno.removeSync(address as string);
       await using again = socket(family, SOCK_STREAM) as Any;
-      again.bind(address);
+      await whenFree(() => again.bind(address));
     },
   );
 
@@ -1084,7 +1085,7 @@ export function testBsdFace(
       Deno.removeSync(address as string);
     }
     using again = sockets.unbound();
-    again.bind(address);
+    await whenFree(() => again.bind(address));
   });
 
   eachDatagram("close() wakes a receive", async ({ bound }) => {

@@ -17,3 +17,21 @@ export function freePort(): number {
     }
   }
 }
+
+/**
+ * Opens what an address is free for that a test has just given back. A process that is just being started,
+ * by any test, has copies of all descriptors until it runs its program: so they are waited for, a second.
+ */
+export async function whenFree<T>(open: () => T | Promise<T>): Promise<T> {
+  const end = performance.now() + 1000;
+  for (;;) {
+    try {
+      return await open();
+    } catch (error) {
+      const { name, code } = error as { name: string; code?: string };
+      if (name !== "AddrInUse" && code !== "EADDRINUSE") throw error;
+      if (performance.now() > end) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}

@@ -498,6 +498,44 @@ await ${wait};
   });
 }
 
+Deno.test("an address is free as soon as its socket is disposed of, whatever has waited", async () => {
+  // In a process that starts no others: one that is just being started holds all descriptors for a moment.
+  const { code, stdout, stderr } = await runDeno(
+    ["-A"],
+    `
+const { AF_INET, AF_UNIX, SOCK_DGRAM, SOCK_STREAM, select, socket } = sockets;
+const name = "\\0" + crypto.randomUUID();
+const places = [[AF_INET, ["127.0.0.1", 0]]];
+if (Deno.build.os === "linux") places.push([AF_UNIX, name]);
+for (const [family, place] of places) {
+  for (const type of [SOCK_STREAM, SOCK_DGRAM]) {
+    // Unix datagrams are behind a flag.
+    if (family === AF_UNIX && type === SOCK_DGRAM) continue;
+    let address = place;
+    for (let i = 0; i < 100; i++) {
+      const server = socket(family, type);
+      server.bind(address);
+      address = server.getsockname();
+      if (type === SOCK_STREAM) server.listen();
+      if (i % 3 !== 0) await select([server], [], [], 1);
+      if (i % 3 === 2) {
+        server.setblocking(false);
+        await (type === SOCK_STREAM ? server.accept() : server.recv(1)).catch(() => {});
+      }
+      await server[Symbol.asyncDispose]();
+    }
+  }
+}
+console.log("free");
+`,
+  );
+  assertEquals({ code, stdout, stderr }, {
+    code: 0,
+    stdout: "free\n",
+    stderr: "",
+  });
+});
+
 Deno.test("a missing permission is the runtime's own error, of every call", async () => {
   const { code, stdout, stderr } = await runDeno(
     [],

@@ -25,6 +25,7 @@ import { listenUnix } from "../unix.ts";
 import { type BadCall, rejection, text, turn, utf8 } from "./_bytes.ts";
 import { testEachDatagram } from "./_datagrams.ts";
 import { canListen } from "./_pairs.ts";
+import { whenFree } from "./_ports.ts";
 import { runDeno } from "./_process.ts";
 
 const echo: Handler<TcpConn> = async (conn) => void await copy(conn, conn);
@@ -45,17 +46,9 @@ async function ask(addr: TcpAddr, said: string): Promise<string> {
   return text(await readAll(conn));
 }
 
-/** Sees to it that a port is free. A process that is just being started holds it for a moment longer. */
+/** Sees to it that a port is free. */
 async function assertFree(addr: TcpAddr): Promise<void> {
-  for (let i = 0;; i++) {
-    try {
-      await (await listenTcp(addr))[Symbol.asyncDispose]();
-      return;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse) || i === 100) throw error;
-      await turn();
-    }
-  }
+  await (await whenFree(() => listenTcp(addr)))[Symbol.asyncDispose]();
 }
 
 Deno.test("serve() gives each connection to a handler, and closes it gracefully", async () => {

@@ -16,6 +16,9 @@ import { faceError, socketError } from "./_socket_error.ts";
 import type { Endpoint } from "./_sockaddr.ts";
 import type { StreamOptions } from "./_deno_options.ts";
 
+/** How long a port is waited for that has just been given back, in milliseconds. */
+const PATIENCE = 100;
+
 /** A socket with an address: the runtime lets it listen at once. */
 export interface Bound {
   listener: StreamListener & Watchable;
@@ -66,16 +69,31 @@ export function bindPort(
   const result = {
     listener: make(),
     relisten(backlog: number) {
-      close();
-      try {
-        natives = listen(bound.port, backlog);
-      } catch (error) {
-        throw faceError(error);
-      }
+      // Closed it stays, and can be closed again, if the other one fails.
+      result.listener.close();
+      natives = again(() => listen(bound.port, backlog));
       result.listener = make();
     },
   };
   return result;
+}
+
+/**
+ * Listens where a listener has just been closed. A process that a worker is just starting has copies of all
+ * descriptors until it runs its program, also of that one: it is waited for, but not for long.
+ */
+function again<L>(listen: () => L): L {
+  const end = performance.now() + PATIENCE;
+  for (;;) {
+    try {
+      return listen();
+    } catch (error) {
+      const isOver = performance.now() > end;
+      if (isOver || !(error instanceof Deno.errors.AddrInUse)) {
+        throw faceError(error);
+      }
+    }
+  }
 }
 
 /** Binds a path, which stays. */

@@ -536,6 +536,63 @@ console.log("free");
   });
 });
 
+Deno.test({
+  name:
+    "listen() with a number gets its port again, also while a worker starts processes",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    const { code, stdout, stderr } = await runDeno(
+      ["-A"],
+      `
+const starting = "for (;;) await new Deno.Command('true').output();";
+const url = "data:application/javascript," + encodeURIComponent(starting);
+const workers = [1, 2].map(() => new Worker(url, { type: "module" }));
+const end = performance.now() + 1500;
+while (performance.now() < end) {
+  await using server = sockets.socket();
+  server.bind(["127.0.0.1", 0]);
+  const port = server.getsockname()[1];
+  server.listen(17);
+  if (server.getsockname()[1] !== port) throw new Error("another port");
+}
+for (const worker of workers) worker.terminate();
+console.log("listened");
+Deno.exit();
+`,
+    );
+    assertEquals({ code, stdout, stderr }, {
+      code: 0,
+      stdout: "listened\n",
+      stderr: "",
+    });
+  },
+});
+
+Deno.test("a socket whose listen() fails can be closed", async () => {
+  const { code, stdout, stderr } = await runDeno(
+    ["-A"],
+    `
+const server = sockets.socket();
+server.bind(["127.0.0.1", 0]);
+// As if somebody else were faster.
+Deno.listen = () => { throw new Deno.errors.AddrInUse("Address already in use (os error 98)"); };
+try {
+  server.listen(17);
+} catch (error) {
+  console.log(sockets.errorCode(error));
+}
+server.close();
+await server[Symbol.asyncDispose]();
+console.log("closed");
+`,
+  );
+  assertEquals({ code, stdout, stderr }, {
+    code: 0,
+    stdout: "EADDRINUSE\nclosed\n",
+    stderr: "",
+  });
+});
+
 Deno.test("a missing permission is the runtime's own error, of every call", async () => {
   const { code, stdout, stderr } = await runDeno(
     [],

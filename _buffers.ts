@@ -1,7 +1,7 @@
 /** Buffers of our own that are used again: making one of 64 KiB costs more than the read into it. */
 
 /** How many bytes are held of one size, and how many buffers. */
-const MAX_HELD = 2 ** 22;
+const MAX_HELD = 2 ** 24;
 const MAX_BUFFERS = 1024;
 
 /** Free buffers, by the logarithm of their size, for all handles together. */

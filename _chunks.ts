@@ -7,6 +7,9 @@ import { type Lender, lenderOf } from "./_readiness.ts";
 /** How large a buffer is at first: most connections never have more at once. */
 const FIRST = 4096;
 
+/** How large one of ours becomes: fewer and larger reads and writes, where the peer is fast. */
+const MOST = 262_144;
+
 /**
  * Chunks of a stream. Where a wait may be given up, a connection of ours lends out what it has kept: that
  * needs no listener on the signal for each read, and moves no bytes.
@@ -14,6 +17,7 @@ const FIRST = 4096;
 export class Chunks implements Disposable {
   readonly #reader: Reader;
   readonly #most: number;
+  readonly #mostLent: number;
   readonly #signal: AbortSignal | undefined;
   readonly #reads: AbortableReads;
   readonly #lender: Lender | undefined;
@@ -26,12 +30,17 @@ export class Chunks implements Disposable {
 
   /**
    * @param reader Where the bytes come from.
-   * @param most The size of the largest chunk, where it is not lent.
+   * @param most The size of the largest chunk, if there is a limit.
    * @param signal What ends a wait.
    */
-  constructor(reader: Reader, most: number, signal: AbortSignal | undefined) {
+  constructor(
+    reader: Reader,
+    most: number | undefined,
+    signal: AbortSignal | undefined,
+  ) {
     this.#reader = reader;
-    this.#most = most;
+    this.#most = most ?? MOST;
+    this.#mostLent = most ?? Infinity;
     this.#signal = signal;
     this.#reads = new AbortableReads(reader, signal);
     this.#lender = signal === undefined ? undefined : lenderOf(reader);
@@ -48,7 +57,7 @@ export class Chunks implements Disposable {
       (this.#reader as { timeout?: number }).timeout === undefined
     ) {
       if (!lender.ready) await this.#untilReady(lender);
-      const chunk = lender.borrow(this.#most);
+      const chunk = lender.borrow(this.#mostLent);
       this.#isLent = chunk !== undefined;
       if (chunk !== undefined) return chunk;
     }

@@ -29,7 +29,17 @@ const MAX_BUFFER = 65536;
 
 /** The smallest and largest buffers of reads that are to show whether there is something. */
 const MIN_WATCH = 4096;
-const MAX_WATCH = 262_144;
+const MAX_WATCH = 4_194_304;
+
+/** After how many reads that would have fitted into a quarter it becomes that. */
+const PATIENCE = 8;
+
+/** How many connections may have such buffers above a size: a peer that pauses keeps its own occupied. */
+const MAX_GROWN = 16;
+const GROWN = 262_144;
+
+/** How many have. */
+let grown = 0;
 
 /** Where discarded bytes go, for all connections: nobody looks at them. */
 let scratch: Uint8Array | undefined;
@@ -68,6 +78,8 @@ export class ReadSide implements Lender {
   #watchers: Watchers | undefined;
   /** The size of such a read's buffer: as large as what comes. */
   #watchSize = MIN_WATCH;
+  /** How many of the last would have fitted into a quarter of it. */
+  #small = 0;
   #wantsRef = true;
   #hasRef = true;
 
@@ -206,6 +218,7 @@ export class ReadSide implements Lender {
 
   #end(): void {
     this.ended = true;
+    this.#resizeWatch(MIN_WATCH);
     this.#tell();
   }
 
@@ -225,6 +238,7 @@ export class ReadSide implements Lender {
   /** From here on every read gets the fatal error. */
   #fail(): unknown {
     this.#failed = true;
+    this.#resizeWatch(MIN_WATCH);
     this.#update();
     return this.#shared.failure;
   }
@@ -327,10 +341,11 @@ export class ReadSide implements Lender {
       this.#to = this.#at + n;
       if (this.#to - this.#from >= this.#wanted) this.#wanted = 0;
       if (this.#at > 0) return;
+      this.#small = 4 * n < this.#watchSize ? this.#small + 1 : 0;
       if (n === this.#watchSize) {
-        this.#watchSize = Math.min(4 * n, MAX_WATCH);
-      } else if (4 * n < this.#watchSize) {
-        this.#watchSize = Math.max(this.#watchSize / 4, MIN_WATCH);
+        this.#resizeWatch(Math.min(4 * n, MAX_WATCH));
+      } else if (this.#small === PATIENCE) {
+        this.#resizeWatch(Math.max(this.#watchSize / 4, MIN_WATCH));
       }
     } else if (this.#shared.failure !== undefined) {
       this.#rejectWaiting(this.#fail(), queue);
@@ -338,6 +353,15 @@ export class ReadSide implements Lender {
       this.#end();
       if (queue.head !== undefined) queue.resolve(null);
     }
+  }
+
+  /** Has buffers of another size from now on, unless that is large and enough others have such. */
+  #resizeWatch(size: number): void {
+    const more = Number(size > GROWN) - Number(this.#watchSize > GROWN);
+    if (more > 0 && grown === MAX_GROWN) return;
+    grown += more;
+    this.#watchSize = size;
+    this.#small = 0;
   }
 
   /** An error of the kept read: everybody's if it is fatal, else that of the first who waits. */
@@ -423,6 +447,7 @@ export class ReadSide implements Lender {
   close(): void {
     this.#closed = true;
     this.#slow = true;
+    this.#resizeWatch(MIN_WATCH);
     this.#queue?.rejectAll(interrupted("Connection"));
     this.#from = this.#to = 0;
     if (this.#keeper?.pending !== true) this.#dropBuffer();

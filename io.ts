@@ -47,9 +47,6 @@ const DEFAULT_LIMIT = 64 * 1024 * 1024;
 /** The chunk that is read at a time: what the kernel's queue can have at once, in most cases. */
 const CHUNK = 65536;
 
-/** How large it becomes by default: fewer and larger reads and writes, where the peer is fast. */
-const MAX_COPY = 262_144;
-
 /** How far a buffer can grow in place. Only address space is reserved. */
 const MAX_RESERVED = 2 ** 32;
 
@@ -67,7 +64,10 @@ export interface ReadAllOptions extends WaitOptions {
 
 /** How {@linkcode copy} copies. */
 export interface CopyOptions extends WaitOptions {
-  /** The largest size of the buffer, in bytes from 1; 262,144 by default. It is small while little comes. */
+  /**
+   * The largest size of the buffer, in bytes from 1. By default 262,144, and up to 4,194,304 for
+   * a few connections that bring so much at once. It is small while little comes.
+   */
   bufSize?: number;
   /** Told after each write how many bytes have been copied. What it throws ends the copy. */
   onProgress?: (bytes: number) => void;
@@ -344,8 +344,8 @@ export async function copy(
   checkReader(reader);
   checkWriter(writer);
   const signal = signalOf(options, "copy");
-  const { bufSize = MAX_COPY, onProgress } = options;
-  checkInteger(bufSize, "bufSize", 1, 2 ** 31);
+  const { bufSize, onProgress } = options;
+  if (bufSize !== undefined) checkInteger(bufSize, "bufSize", 1, 2 ** 31);
   if (onProgress !== undefined && typeof onProgress !== "function") {
     throw new TypeError(
       `Invalid onProgress: expected a function, got ${show(onProgress)}`,

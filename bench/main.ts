@@ -28,6 +28,8 @@ import {
   sendMany,
 } from "./_datagrams.ts";
 import { bsdEcho, bsdEnds } from "./_bsd.ts";
+import { Files } from "./_files.ts";
+import { startForwards } from "./_forward.ts";
 import { EchoServer, loadGenerator, starts } from "./_libc.ts";
 import { take, type ways } from "./_framing.ts";
 import { Peer } from "./_peer.ts";
@@ -319,6 +321,37 @@ if ("serve echo 64 B x 64 serve short connections".includes(only)) {
     () => clients.use(base.port, "short", 16, 100),
     () => clients.use(ours.port, "short", 16, 100),
   );
+}
+
+if ("port_forward by socat".includes(only)) {
+  await using forwards = await startForwards(2 ** 30);
+  await compare(
+    "port_forward by socat, both to one reader",
+    1,
+    "MB/s",
+    forwards.socat,
+    forwards.ours,
+  );
+  console.log(`  socat's buffer: ${forwards.size} bytes`);
+}
+
+if ("file_send to file_receive by nc".includes(only)) {
+  await using files = await Files.make();
+  const netcat = () => files.netcat();
+  for (
+    const [what, bar, checksum] of [
+      ["without checksum", 0.7, false],
+      ["with checksum", undefined, true],
+    ] as const
+  ) {
+    await compare(
+      `file_send to file_receive by nc to nc, ${what}`,
+      bar,
+      "MB/s",
+      netcat,
+      () => files.ours(checksum),
+    );
+  }
 }
 
 const readAllInChild = (make: string) => () =>

@@ -64,11 +64,13 @@ export interface Line {
  * @param help What `--help` prints.
  * @param options The options that take a value, with a letter for each.
  * @param flags The options that take none.
+ * @param stopEarly Whether options stand before the first word only.
  */
 export function readLine(
   help: string,
   options: Readonly<Record<string, string>> = {},
   flags: Readonly<Record<string, string>> = {},
+  stopEarly = false,
 ): Line {
   const alias = Object.fromEntries(
     Object.entries({ ...options, ...flags })
@@ -80,6 +82,7 @@ export function readLine(
       boolean: ["help", ...Object.keys(flags)],
       alias: { ...alias, h: "help" },
       string: ["_", ...Object.keys(options)],
+      stopEarly,
       unknown: (arg, key) => {
         if (key !== undefined) fail(`unknown option ${arg}; see --help`);
         return true;

@@ -20,25 +20,43 @@ const PACKAGES = new Map([
   ["socat", "socat"],
 ]);
 
-/** Where commands are, some of which only root has on its path. */
-const FOLDERS = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"];
+/** Where commands are: where packages have them, some of which only root has on its path, then on the path. */
+const FOLDERS = [
+  ...["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"],
+  ...(Deno.env.get("PATH") ?? "").split(":").filter((folder) => folder !== ""),
+];
+
+/** Whether there is a file that can be executed. */
+function isCommand(path: string): boolean {
+  try {
+    const { isFile, mode } = Deno.statSync(path);
+    return isFile && (mode! & 0o111) !== 0;
+  } catch {
+    return false;
+  }
+}
 
 /**
  * Where a command is.
  *
+ * @param command Its name.
+ * @param folders Where it is looked for, in this order.
  * @throws {Error} If it is missing: it names the package that has it.
  */
-export function commandPath(command: string): string {
-  for (const folder of FOLDERS) {
+export function commandPath(
+  command: string,
+  folders: readonly string[] = FOLDERS,
+): string {
+  for (const folder of folders) {
     const path = `${folder}/${command}`;
-    try {
-      if (Deno.statSync(path).isFile) return path;
-    } catch {
-      // Not there.
-    }
+    if (isCommand(path)) return path;
   }
+  const package_ = PACKAGES.get(command);
   throw new Error(
-    `${command} is missing: apt-get install ${PACKAGES.get(command) ?? "?"}`,
+    `${command} is missing` +
+      (package_ === undefined
+        ? ", and no package of it is known"
+        : `: apt-get install ${package_}`),
   );
 }
 

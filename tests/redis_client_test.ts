@@ -607,7 +607,7 @@ Deno.test("redis_client --help says how, and what is wrong is one clear line", a
   assertEquals([code, stderr], [0, ""]);
   assertMatch(
     stdout,
-    /\n\nUsage: redis_client\.ts \[OPTIONS\] \[--\] \[COMMAND /,
+    /\n\nUsage: redis_client\.ts \[OPTIONS\] \[COMMAND /,
   );
   for (const option of ["server", "resp3", "raw", "max-bulk", "help"]) {
     assert(stdout.includes(` --${option} `), option);

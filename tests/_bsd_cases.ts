@@ -24,7 +24,7 @@ import {
 } from "../select.ts";
 import { pattern, rejection, text, turn, utf8 } from "./_bytes.ts";
 import { canListen, hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
-import { whenFree } from "./_ports.ts";
+import { untilRefused, whenFree } from "./_ports.ts";
 
 /** A driver's module, and what it cannot do. */
 export interface Face {
@@ -64,6 +64,15 @@ async function fails(
 /** Whether an address is a path, which stays when its socket is closed. */
 function isPath({ address }: Place): boolean {
   return typeof address === "string" && !address.startsWith("\0");
+}
+
+/** Waits until nobody is at the address of a socket that was closed just before. */
+function untilGone(address: Bsd.Address): Promise<void> {
+  return untilRefused(() =>
+    typeof address === "string"
+      ? Deno.connect({ transport: "unix", path: address })
+      : Deno.connect({ hostname: address[0], port: address[1] })
+  );
 }
 
 /** What must not wait for something that never comes. */
@@ -604,6 +613,7 @@ export function testBsdFace(
     using server = serving(family, place);
     const address = server.getsockname();
     server.close();
+    await untilGone(address);
     // A path stays, and nobody is behind it.
     using client = socket(family, SOCK_STREAM) as Any;
     const error = await rejection(client.connect(address));
@@ -837,6 +847,7 @@ export function testBsdFace(
     server.listen();
     const address = server.getsockname();
     server.close();
+    await untilGone(address);
     using client = socket(AF_INET);
     client.setblocking(false);
     const first = await client.connect_ex(address);
@@ -891,6 +902,7 @@ export function testBsdFace(
     gone.bind(["127.0.0.1", 0]);
     const address = gone.getsockname();
     await gone[Symbol.asyncDispose]();
+    await untilGone(address);
     using client = socket();
     client.setblocking(false);
     const first = await client.connect_ex(address);
@@ -1489,6 +1501,7 @@ export function testBsdFace(
     const server = bsd.create_server(["127.0.0.1", 0]);
     const address = server.getsockname();
     server.close();
+    await untilGone(address);
     await fails(() => bsd.create_connection(address), "ECONNREFUSED");
   });
 

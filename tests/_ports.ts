@@ -1,4 +1,6 @@
-/** Ports for programs that are told theirs: a grant, or a peer that tells none, names it beforehand. */
+/** Ports that are free: for programs that are told theirs, and for tests that use one again. */
+
+import { errorCode } from "../errors.ts";
 
 /**
  * A port that nobody has: below those that systems choose by themselves, so that no other test's socket takes
@@ -18,20 +20,39 @@ export function freePort(): number {
   }
 }
 
-/**
- * Opens what an address is free for that a test has just given back. A process that is just being started,
- * by any test, has copies of all descriptors until it runs its program: so they are waited for, a second.
- */
+// A process that is just being started, by any test, has copies of all descriptors until it runs its
+// program: a socket that was closed just before listens, or has its address, for a moment longer.
+
+/** Waits a little, but not longer than until a time. */
+async function pause(end: number): Promise<boolean> {
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  return performance.now() < end;
+}
+
+/** Opens something at an address that was given back just before. */
 export async function whenFree<T>(open: () => T | Promise<T>): Promise<T> {
   const end = performance.now() + 1000;
   for (;;) {
     try {
       return await open();
     } catch (error) {
-      const { name, code } = error as { name: string; code?: string };
-      if (name !== "AddrInUse" && code !== "EADDRINUSE") throw error;
-      if (performance.now() > end) throw error;
+      if (errorCode(error) !== "EADDRINUSE" || !await pause(end)) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, 1));
   }
+}
+
+/** Tries to reach an address that was given back just before, until nobody is there. */
+export async function untilRefused(
+  reach: () => Promise<{ close(): void } | number>,
+): Promise<void> {
+  const end = performance.now() + 1000;
+  do {
+    try {
+      const reached = await reach();
+      if (typeof reached === "object") reached.close();
+    } catch (error) {
+      if (errorCode(error) === "ECONNREFUSED") return;
+      throw error;
+    }
+  } while (await pause(end));
 }

@@ -25,7 +25,7 @@ import { listenUnix } from "../unix.ts";
 import { type BadCall, rejection, text, turn, utf8 } from "./_bytes.ts";
 import { testEachDatagram } from "./_datagrams.ts";
 import { canListen } from "./_pairs.ts";
-import { whenFree } from "./_ports.ts";
+import { untilRefused, whenFree } from "./_ports.ts";
 import { runDeno } from "./_process.ts";
 
 const echo: Handler<TcpConn> = async (conn) => void await copy(conn, conn);
@@ -229,6 +229,7 @@ Deno.test("shutdown() lets handlers end, and takes nothing new", async () => {
   assert(finished === server.shutdown() && finished === server.finished);
   // The accept that waited ends a turn later.
   for (let i = 0; i < 5; i++) await turn();
+  await untilRefused(() => connectTcp(server.addr));
   await assertRejects(
     () => connectTcp(server.addr),
     Deno.errors.ConnectionRefused,

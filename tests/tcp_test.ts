@@ -22,6 +22,7 @@ import {
   utf8,
 } from "./_bytes.ts";
 import { canListen } from "./_pairs.ts";
+import { untilRefused } from "./_ports.ts";
 import { runDeno, unstable } from "./_process.ts";
 
 const linux = Deno.build.os === "linux";
@@ -76,6 +77,7 @@ Deno.test("a refused connection says what was refused", async () => {
   const listener = await listenTcp({ hostname: "127.0.0.1" });
   const { addr } = listener;
   await listener[Symbol.asyncDispose]();
+  await untilRefused(() => Deno.connect(addr));
   const error = await assertRejects(
     () => connectTcp(addr),
     Deno.errors.ConnectionRefused,

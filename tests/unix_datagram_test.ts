@@ -11,6 +11,7 @@ import { errorCode, isTimeoutError } from "../errors.ts";
 import { bindUnixDatagram, type UnixDatagramSocket } from "../unix.ts";
 import { type BadCall, pattern, rejection, text, utf8 } from "./_bytes.ts";
 import { hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
+import { untilRefused } from "./_ports.ts";
 import { runDeno, startDeno, startPython, unstable } from "./_process.ts";
 
 const has = hasUnix && unstable;
@@ -211,6 +212,7 @@ test("destinations that are not there", async (path) => {
   const gone = await bindUnixDatagram({ path });
   await Deno.link(path, `${path}.dead`);
   await gone[Symbol.asyncDispose]();
+  await untilRefused(() => sender.send(utf8("x"), { path: `${path}.dead` }));
   using _ = Deno.listen({ transport: "unix", path: `${path}.stream` });
   for (
     const [to, Class, code] of [

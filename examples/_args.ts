@@ -82,6 +82,7 @@ export function readLine(
       boolean: ["help", ...Object.keys(flags)],
       alias: { ...alias, h: "help" },
       string: ["_", ...Object.keys(options)],
+      collect: Object.keys(options),
       stopEarly,
       unknown: (arg, key) => {
         if (key !== undefined) fail(`unknown option ${arg}; see --help`);
@@ -94,9 +95,10 @@ export function readLine(
     Deno.exit(0);
   }
   const textOf = (name: string): string | undefined => {
-    const value = args[name];
-    if (Array.isArray(value)) fail(`--${name} once, please`);
-    return value === undefined ? undefined : String(value);
+    const [value, ...more] = args[name] as string[];
+    if (more.length > 0) fail(`--${name} once, please`);
+    if (value === "") fail(`--${name} needs a value; see --help`);
+    return value;
   };
   return {
     words: args._.map(String),
@@ -212,14 +214,26 @@ function toTarget(transport: string, text: string): Target {
   return { kind, hostname: addr.hostname, port: addr.port };
 }
 
-/** The one line that says what went wrong. */
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** The line that says what went wrong: of the system's errors with their names in the place of numbers. */
+export function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = errorCode(error);
+  return code === undefined
+    ? error.message
+    : error.message.replace(/\(os error \d+\)/, `(${code})`);
+}
+
+/** A text of one line, without anything that a terminal obeys. */
+export function printable(text: string): string {
+  return text.replace(
+    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
+    (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`,
+  );
 }
 
 /** Says what is wrong in one line and ends the program. */
 export function fail(message: string): never {
-  console.error(`error: ${message}`);
+  console.error(`error: ${printable(message)}`);
   Deno.exit(1);
 }
 

@@ -19,6 +19,7 @@ import {
   strerror,
   writeFrame,
 } from "@berkeley/sockets";
+import { printable } from "./_args.ts";
 
 /** Where the receiver listens unless it is told. */
 export const ADDRESS = "127.0.0.1:7020";
@@ -64,12 +65,9 @@ export interface Answer {
 /** What ends a conversation, or keeps one file from its place: one line for people. */
 export class Failure extends Error {}
 
-/** A text of somebody else's, without what could change the terminal's state. */
-export function show(text: unknown): string {
-  return String(text).slice(0, MOST).replace(
-    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
-    (char) => `\\u{${char.codePointAt(0)!.toString(16)}}`,
-  );
+/** A text of somebody else's, of which there may be much. */
+export function show(text: string): string {
+  return printable(text.slice(0, MOST));
 }
 
 /** How the runtime ends what the system says, also where it is about files and has no name here. */
@@ -149,6 +147,8 @@ export async function receiveEnd(
   } catch (error) {
     if (error instanceof LimitError) return false;
     if (error instanceof IncompleteReadError) return null;
+    // Who is killed is gone, however the system puts it.
+    if (errorCode(error) === "ECONNRESET") return null;
     throw error;
   }
 }

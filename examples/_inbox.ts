@@ -8,6 +8,9 @@ import { Failure, type Header, isExpected, reasonOf, show } from "./_files.ts";
 /** How long a name of the system's may be, in bytes. */
 const LONGEST = 255;
 
+/** How long a path may be, in bytes. */
+const LONGEST_PATH = 4096;
+
 /** This one entry is not taken; the sender may go on with the next. */
 export class Refusal extends Failure {}
 
@@ -31,6 +34,8 @@ export function checkName(name: string): string[] {
   const steps = name.split("/");
   const reason = name === ""
     ? "the name is empty"
+    : new TextEncoder().encode(name).length > LONGEST_PATH
+    ? "the name is too long"
     : steps.includes("..") || name.startsWith("/") || /^[a-z]:/i.test(name)
     ? "the name leaves the folder"
     : /[\0\\]/.test(name)

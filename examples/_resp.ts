@@ -24,7 +24,7 @@ export type Reply =
 
 /** What one answer may have. */
 export interface ReplyLimits {
-  /** The most bytes of all its texts together. */
+  /** The most bytes of all its texts and long numbers together. */
   readonly maxBytes: number;
   /** The most elements of all its arrays, sets and maps together. */
   readonly maxItems: number;
@@ -168,22 +168,17 @@ class ReplyReader {
   }
 
   /** A length, or `undefined` for -1, which RESP2 has for nil. */
-  #length(text: string, left: number, what: string): number | undefined {
+  #length(text: string): number | undefined {
     if (text === "-1") return undefined;
     if (!/^\d{1,15}$/.test(text)) throw wrong("a length", text);
-    const length = Number(text);
-    if (length > left) {
-      throw new RespError(`Invalid answer: it has more than ${what}`);
-    }
-    return length;
+    return Number(text);
   }
 
   /** A text whose length stands before it; `undefined` for nil. */
   async #text(size: string): Promise<Uint8Array | undefined> {
-    const { maxBytes } = this.#limits;
-    const length = this.#length(size, this.#bytes, `${maxBytes} bytes of text`);
+    const length = this.#length(size);
     if (length === undefined) return undefined;
-    this.#bytes -= length;
+    this.#take(length);
     const bytes = await this.#reader.readExact(length + 2, this.#options);
     if (bytes[length] !== CR || bytes[length + 1] !== LF) {
       throw new RespError("Invalid answer: a text is longer than it should be");
@@ -197,10 +192,10 @@ class ReplyReader {
     depth: number,
     each = 1,
   ): Promise<Reply[] | undefined> {
-    const { maxDepth, maxItems } = this.#limits;
-    const left = Math.floor(this.#items / each);
-    const count = this.#length(size, left, `${maxItems} elements`);
+    const { maxDepth } = this.#limits;
+    const count = this.#length(size);
     if (count === undefined) return undefined;
+    if (count * each > this.#items) throw this.#tooMany();
     if (depth >= maxDepth) {
       throw new RespError(`Invalid answer: it is over ${maxDepth} levels deep`);
     }
@@ -218,6 +213,7 @@ class ReplyReader {
       const line = await this.#line();
       const type = String.fromCharCode(line[0] ?? 0);
       const rest = line.subarray(1);
+      if ("+-(,".includes(type)) this.#take(rest.length);
       if (type === "+" || type === "-") {
         if (rest.includes(CR) || rest.includes(LF)) {
           throw new RespError("Invalid answer: a line end in a line");
@@ -226,7 +222,27 @@ class ReplyReader {
       }
       const reply = await this.#typed(type, decoder.decode(rest), depth);
       if (reply !== undefined) return reply;
+      // It costs as much as an element: nobody sends nothing else for ever.
+      if (--this.#items < 0) throw this.#tooMany();
     }
+  }
+
+  /** Takes bytes of a text away from those that there may be. */
+  #take(length: number): void {
+    if (length > this.#bytes) {
+      const { maxBytes } = this.#limits;
+      throw new RespError(
+        `Invalid answer: it has more than ${maxBytes} bytes of text`,
+      );
+    }
+    this.#bytes -= length;
+  }
+
+  #tooMany(): RespError {
+    const { maxItems } = this.#limits;
+    return new RespError(
+      `Invalid answer: it has more than ${maxItems} elements`,
+    );
   }
 
   /** What is not a line of text; `undefined` for what says something about the answer behind it. */

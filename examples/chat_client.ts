@@ -30,7 +30,7 @@ const HELP = `Chat client: sends what is typed, and prints what others say.
 
 Usage: chat_client.ts [OPTIONS] [ADDRESS]
 
-ADDRESS is HOST:PORT or unix:PATH, by default ${ADDRESS}.
+ADDRESS is HOST:PORT, unix:PATH or unix:@NAME, by default ${ADDRESS}.
 
   -n, --nick NAME   the name to have; without it, the first line is the name
   -h, --help        show this help

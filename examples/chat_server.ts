@@ -36,14 +36,16 @@ const HELP = `Chat server: what one says, all hear.
 
 Usage: chat_server.ts [OPTIONS] [ADDRESS]
 
-ADDRESS is HOST:PORT or unix:PATH, by default ${ADDRESS}; port 0 takes a free
-one.
+ADDRESS is HOST:PORT, unix:PATH or unix:@NAME, by default ${ADDRESS}; port 0
+takes a free one.
 
   -l, --max-line BYTES   how long a line may be, 100 to 65536, by default ${MAX_LINE};
                          who sends a longer one is told so, and has to go
   -o, --outbox BYTES     how much may wait for a client that reads slowly, by
                          default 262144; who lets more wait has to go
   -c, --max-clients N    how many clients there may be, by default 1000
+  -t, --timeout MS       how long a client may take to have a name, by default
+                         60000
   -h, --help             show this help
 
 Clients send lines: first a name, then what they have to say, or
@@ -82,6 +84,7 @@ const { words, integer } = readLine(HELP, {
   "max-line": "l",
   outbox: "o",
   "max-clients": "c",
+  timeout: "t",
 });
 if (words.length > 1) fail("one ADDRESS, please; see --help");
 const addr = readStreamAddr(words[0] ?? ADDRESS);
@@ -89,6 +92,7 @@ const maxLine = integer("max-line", MAX_LINE, 100, 65_536);
 // There must be room for any line: each byte may become three, and what the server says is short.
 const outbox = integer("outbox", 262_144, 4096 + 3 * maxLine, 2 ** 30);
 const maxClients = integer("max-clients", 1000, 1, 100_000);
+const timeout = integer("timeout", 60_000, 1, 2 ** 31 - 1);
 
 /** Somebody in the room, or at its door as long as there is no name. */
 class Client {
@@ -237,6 +241,9 @@ async function chat(
   if (draining.aborted) return client.leave(GOODBYE);
   if (clients.size >= maxClients) return client.leave("* the room is full");
   clients.add(client);
+  const timer = setTimeout(() => {
+    if (client.name === undefined) client.leave("* that took you too long");
+  }, timeout);
   try {
     await hear(client);
   } catch (error) {
@@ -248,6 +255,7 @@ async function chat(
       client.leave(undefined, "connection lost");
     }
   } finally {
+    clearTimeout(timer);
     client.leave();
     clients.delete(client);
     const { name, why } = client;

@@ -58,22 +58,22 @@ import {
   Refusal,
 } from "./_inbox.ts";
 
+/** How many senders are served at once. */
+const SENDERS = 8;
+
 const HELP = `File receiver: takes what file_send.ts sends into a folder.
 
 Usage: file_receive.ts [OPTIONS] FOLDER [ADDRESS]
 
-FOLDER must be there. ADDRESS is HOST:PORT or unix:PATH, by default ${ADDRESS};
-port 0 takes a free one. It ends after one sender, with 1 if something of that
-sender's was not taken.
+FOLDER must be there. ADDRESS is HOST:PORT, unix:PATH or unix:@NAME, by default
+${ADDRESS}; port 0 takes a free one. It ends after one sender, with 1 if
+something of that sender's was not taken. What is there already stays as it is.
 
-  -k, --keep          go on with other senders, until Ctrl+C
+  -k, --keep          go on with other senders, ${SENDERS} at a time, until Ctrl+C
   -o, --overwrite     replace files that are there already
   -t, --timeout MS    give up a sender that is silent for so long, by default
                       ${TIMEOUT}
   -h, --help          show this help`;
-
-/** How many senders are served at once. */
-const SENDERS = 8;
 
 /** Checks that a message is a header. */
 function checkHeader(message: Record<string, unknown>): Header {
@@ -130,7 +130,7 @@ class Reception {
         try {
           return await (reader.buffered > 0 ? reader : conn).read(p);
         } catch (error) {
-          // A sender that was killed is gone, however the system puts it.
+          // As in the frame behind the content.
           if (errorCode(error) === "ECONNRESET") return null;
           throw error;
         }

@@ -48,12 +48,13 @@ const HELP = `File sender: sends files and folders to file_receive.ts.
 
 Usage: file_send.ts [OPTIONS] ADDRESS PATH...
 
-ADDRESS is HOST:PORT or unix:PATH. A folder goes with all that is in it, but
-symbolic links are skipped. It ends with 1 if something was not taken.
+ADDRESS is HOST:PORT, unix:PATH or unix:@NAME. A folder goes with all that is in
+it, but symbolic links are skipped. It ends with 1 if something was not taken.
 
   -r, --resume        go on where an earlier transfer of the same file ended;
                       files that are there already are not sent again
-  -n, --no-checksum   send no SHA-256: faster, but only sizes are verified
+  -n, --no-checksum   send no SHA-256: faster, but only sizes are verified, and
+                      there is no --resume
   -t, --timeout MS    give up a receiver that is silent for so long, by default
                       ${TIMEOUT}
   -h, --help          show this help`;
@@ -256,17 +257,25 @@ const NONSENSE = "the receiver's answer makes no sense";
 
 /** Why something was refused, if it was. */
 function refusalOf({ refused }: Record<string, unknown>): string | undefined {
-  return refused === undefined ? undefined : show(refused);
+  if (refused === undefined) return undefined;
+  if (typeof refused !== "string") throw new Failure(NONSENSE);
+  return show(refused);
 }
 
 /** Checks what is to be sent before anybody is called. */
 async function checkPath(path: string): Promise<void> {
+  let info: Deno.FileInfo;
   try {
-    if (!(await Deno.lstat(path)).isSymlink) return;
+    info = await Deno.lstat(path);
   } catch (error) {
     fail(`${show(path)}: ${reasonOf(error)}`);
   }
-  fail(`${show(path)}: a symbolic link, which is not followed`);
+  if (info.isSymlink) {
+    fail(`${show(path)}: a symbolic link, which is not followed`);
+  }
+  if (!info.isFile && !info.isDirectory) {
+    fail(`${show(path)}: neither a file nor a folder`);
+  }
 }
 
 const { words, has, integer } = readLine(

@@ -21,6 +21,7 @@ import {
   connectStream,
   fail,
   listenStream,
+  messageOf,
   readLine,
   readStreamAddr,
   run,
@@ -89,14 +90,11 @@ function readAllow(text: string | undefined): AddrList | undefined {
   try {
     return text === undefined ? undefined : new AddrList(text.split(","));
   } catch (error) {
-    fail((error as Error).message);
+    fail(messageOf(error));
   }
 }
 
 const args = readArgs();
-
-const messageOf = (error: unknown): string =>
-  error instanceof Error ? error.message : String(error);
 
 const secondsSince = (start: number): string =>
   ((performance.now() - start) / 1000).toFixed(3);

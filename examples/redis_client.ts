@@ -55,8 +55,10 @@ comes until it is stopped; QUIT ends it.
   -3, --resp3           speak RESP3, which has maps, sets and more
   -r, --raw             print the bytes of texts as they are
   -m, --max-bulk BYTES  the most bytes of text in one answer, by default
-                        536870912; it may have 4194304 elements, 32 deep
-  -h, --help            show this help`;
+                        536870912; it may have 1048576 elements, 32 deep
+  -h, --help            show this help
+
+ADDRESS may be unix:@NAME, too. An answer may take as long as it likes.`;
 
 /** How long connecting may take, in milliseconds. */
 const CONNECT_TIMEOUT = 10_000;
@@ -91,7 +93,7 @@ function readArgs() {
     isRaw: has("raw"),
     limits: {
       maxBytes: integer("max-bulk", 512 * 2 ** 20, 1, 2 ** 32 - 2),
-      maxItems: 2 ** 22,
+      maxItems: 2 ** 20,
       maxDepth: 32,
     },
   };
@@ -157,9 +159,10 @@ class Conversation {
   readonly #reader: BufferedReader;
   /** Ends whatever waits. */
   readonly #over = new AbortController();
-  /** How many commands have no answer yet. */
-  #due = 0;
+  /** The commands that have no answer yet: whether that has an end. */
+  readonly #due: ("ends" | "endless")[] = [];
   #isSent = false;
+  /** Whether what comes has no end. */
   #isEndless = false;
   #isQuit = false;
   /** Wakes the sender, which waits for answers. */
@@ -189,25 +192,23 @@ class Conversation {
 
   /** Ends the conversation when all is said. */
   #endIfDone(): void {
-    if (this.#isSent && this.#due === 0 && !this.#isEndless) this.#end();
+    if (this.#isSent && this.#due.length === 0 && !this.#isEndless) this.#end();
   }
 
   async #send(signal: AbortSignal): Promise<void> {
     try {
       for await (const words of commands(signal)) {
-        while (this.#due >= MAX_DUE && !signal.aborted) {
+        while (this.#due.length >= MAX_DUE && !signal.aborted) {
           await new Promise<void>((resolve) => this.#wake = resolve);
         }
         const name = decoder.decode(words[0]);
-        const isEndless = ENDLESS.test(name);
-        if (isEndless) this.#isEndless = true;
-        else this.#due++;
+        this.#due.push(ENDLESS.test(name) ? "endless" : "ends");
         this.#isQuit = /^quit$/i.test(name);
         try {
           await this.#conn.writeAll(encodeCommand(words), { signal });
         } catch (error) {
           // Nothing answers it.
-          if (!isEndless) this.#due--;
+          this.#due.pop();
           throw error;
         }
         if (this.#isQuit) return;
@@ -217,6 +218,18 @@ class Conversation {
       this.#isSent = true;
       this.#endIfDone();
     }
+  }
+
+  /** Finds out which command an answer is of: of the first, unless the server says it by itself. */
+  #answered(reply: Reply): void {
+    if (reply.is === "push") {
+      const [kind] = reply.items;
+      const isAnswer = kind?.is === "text" &&
+        ENDLESS.test(decoder.decode(kind.bytes));
+      if (!isAnswer || this.#due[0] !== "endless") return;
+    }
+    const command = this.#due.shift();
+    if (command === "endless" && reply.is !== "error") this.#isEndless = true;
   }
 
   async #receive(signal: AbortSignal): Promise<void> {
@@ -229,8 +242,7 @@ class Conversation {
         }
         await print(reply);
         if (hasError(reply)) Deno.exitCode = 1;
-        // What a server says by itself answers no command.
-        if (reply.is !== "push") this.#due = Math.max(0, this.#due - 1);
+        this.#answered(reply);
         this.#wake();
         this.#endIfDone();
       }

@@ -58,12 +58,11 @@ const { addr, interval, count, duration } = readArgs();
 /** Where lines are redrawn, they must not be longer than the terminal is wide. */
 const isTerminal = Deno.stdout.isTerminal();
 
+/** Shows a line; that nobody reads it any more is an error. */
 function show(line: string): void {
-  if (!isTerminal) return console.log(line);
-  const width = (Deno.consoleSize().columns || 80) - 1;
-  Deno.stdout.writeSync(
-    new TextEncoder().encode(`\r${line.slice(0, width)}\x1b[K`),
-  );
+  const width = isTerminal ? (Deno.consoleSize().columns || 80) - 1 : 0;
+  const text = isTerminal ? `\r${line.slice(0, width)}\x1b[K` : `${line}\n`;
+  Deno.stdout.writeSync(new TextEncoder().encode(text));
 }
 
 /** Shows a line each interval, until it is told to stop. */
@@ -103,7 +102,11 @@ await run(async () => {
   const timer = duration === Infinity
     ? undefined
     : setTimeout(stop.now, duration);
-  const showing = showAll(monitor, stop.signal);
+  // Without readers there is nothing to do any more.
+  const showing = showAll(monitor, stop.signal).then(() => null, (error) => {
+    stop.now();
+    return { error };
+  });
   let taken = 0;
   // Until the socket is closed.
   for await (const { data, addr } of socket) {
@@ -112,7 +115,8 @@ await run(async () => {
   }
   clearTimeout(timer);
   stop.now();
-  await showing;
+  const failure = await showing;
+  if (failure !== null) throw failure.error;
   const seconds = ((performance.now() - start) / 1000).toFixed(3);
   if (isTerminal) console.log();
   console.log(`--- ${seconds} s ---\n${monitor.summary().join("\n")}`);

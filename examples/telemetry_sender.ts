@@ -41,8 +41,12 @@ function readArgs() {
   });
   const [address = "127.0.0.1:7008", ...more] = words;
   if (more.length > 0) fail("one HOST:PORT, please; see --help");
+  const addr = readUdpAddr(address);
+  if (addr.port === 0) {
+    fail("port 0 is nobody's: the monitor's is from 1 to 65535");
+  }
   return {
-    addr: readUdpAddr(address),
+    addr,
     rate: integer("rate", 50, 1, 100_000),
     size: integer("size", 200, HEADER, MAX_SIZE),
     count: integer("count", Infinity, 1, 2 ** 53 - 1),

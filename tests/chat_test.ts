@@ -471,6 +471,24 @@ Deno.test("who comes when the room is full is told so, until somebody leaves", a
   await ada.hears("<cy> hello");
 });
 
+Deno.test("who says no name in time is out, and whoever has one stays", async () => {
+  await using chat = await open("--timeout", "300");
+  using ada = await chat.join("ada");
+  const late = "* that took you too long";
+  using bob = await chat.enter();
+  await bob.hears(HELLO, late, null);
+  using cy = await chat.enter();
+  await cy.say("no name");
+  await cy.hears(
+    HELLO,
+    "* a name has 1 to 20 printable characters, no spaces, no / in front",
+    late,
+    null,
+  );
+  await ada.say("still here");
+  await ada.hears("<ada> still here");
+});
+
 // Those who do not read
 
 /** Longer lines fill what the system keeps for a connection sooner. */
@@ -828,7 +846,7 @@ Deno.test("what goes wrong with the server is one line of the client's", async (
     const closed = once(server, "close");
     server.close();
     await closed;
-    assertOneLine(await client.ended(), /^error: .*\(os error 104\)$/m);
+    assertOneLine(await client.ended(), /^error: .*\(ECONNRESET\)$/m);
   }
 });
 

@@ -264,6 +264,20 @@ Deno.test("--help says how, and what is wrong is one clear line before anybody i
   );
 });
 
+Deno.test({
+  name: "what is neither a file nor a folder is no path to send",
+  ignore: !isUnix,
+  async fn() {
+    await using desk = await Desk.make();
+    const args = [desk.path("photos")];
+    await new Deno.Command("mkfifo", { args }).output();
+    assertOneLine(
+      await desk.send("127.0.0.1:1", "photos"),
+      /^error: photos: neither a file nor a folder$/m,
+    );
+  },
+});
+
 Deno.test("a receiver into a file, or without a grant, says so", async () => {
   await using desk = await Desk.make({ "inbox/file": "x" });
   const [net, read, write] = commandsOf("file_receive")[0] as [
@@ -631,6 +645,7 @@ Deno.test("names that leave the folder are refused, and nothing is written", asy
       ["link", "a symbolic link is there"],
       ["dangling", "a symbolic link is there"],
       ["dangling/x", "dangling is a symbolic link here"],
+      ["d/".repeat(2048) + "x", "the name is too long"],
     ]
   ) {
     for (const kind of ["file", "folder"]) {
@@ -761,6 +776,20 @@ Deno.test("more than was promised, and another checksum, leave nothing; fewer by
     assertEquals(errorsOf(await receiver.ended()), [`error: f: ${line}`]);
     assertEquals(await desk.list(), [...left]);
   }
+});
+
+Deno.test("a sender that is reset behind its last byte has not said that it was the last", async () => {
+  await using desk = await Desk.make();
+  await using receiver = await desk.receiver();
+  using sender = await receiver.raw();
+  await sender.say({ kind: "file", name: "f", size: 100_000, sha256: SUM });
+  await sender.content(pattern(100_000));
+  for await (const _ of partGrows(desk, ".f.part", 100_000));
+  sender.conn.close();
+  assertEquals(errorsOf(await receiver.ended()), [
+    "error: f: the sender is gone after 100000 of 100000 bytes; --resume goes on there",
+  ]);
+  assertEquals(await desk.list(), [".f.part", ".f.part.json"]);
 });
 
 Deno.test("a sender that is reset is gone, and what it sent stays if it can be resumed", async () => {
@@ -1102,6 +1131,8 @@ Deno.test("what a receiver may not answer is one clear line", async () => {
       [[], [{ at: 0 }, { at: 0 }], nonsense],
       [[], [{ at: 0 }, null], "the receiver is gone"],
       [[], [{ refused: "no\x1b[2J" }], "no\\u{1b}[2J"],
+      [[], [{ refused: { toString: 1 } }], nonsense],
+      [[], [{ at: 0 }, { refused: 7 }], nonsense],
       [[], [{ at: 0 }, { refused: "full" }], "full"],
       [["-r"], [utf8(""), { at: 5 }, utf8(""), { refused: "x" }], "x"],
     ] as const

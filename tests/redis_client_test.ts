@@ -458,6 +458,17 @@ Deno.test("what is no answer is refused at its first line, without a wait for mo
         "*2\r\n$600\r\n" + "x".repeat(600) + "\r\n$401\r\n",
         "it has more than 1000 bytes of text",
       ],
+      // Texts and numbers in lines count, too.
+      ["+" + "x".repeat(1001) + "\r\n", "it has more than 1000 bytes of text"],
+      ["(" + "9".repeat(1001) + "\r\n", "it has more than 1000 bytes of text"],
+      ["," + "9".repeat(1001) + "\r\n", "it has more than 1000 bytes of text"],
+      [
+        "*2\r\n-" + "x".repeat(600) + "\r\n$401\r\n",
+        "it has more than 1000 bytes of text",
+      ],
+      // What says something about an answer that does not come.
+      ["|0\r\n".repeat(101), "it has more than 100 elements"],
+      ["*50\r\n" + "|0\r\n".repeat(51), "it has more than 100 elements"],
       ["*1\r\n".repeat(6), "it is over 5 levels deep"],
       ["%1\r\n".repeat(6), "it is over 5 levels deep"],
       ["|1\r\n".repeat(6), "it is over 5 levels deep"],
@@ -490,7 +501,8 @@ Deno.test("what is no answer is refused at its first line, without a wait for mo
 
 Deno.test("what is within the limits is read", async () => {
   const long = "x".repeat(65_535);
-  assertEquals((await decode(`+${long}\r\n`)).length, 1);
+  const much = { ...LIMITS, maxBytes: long.length };
+  assertEquals((await decode(`+${long}\r\n`, [], much)).length, 1);
   assertEquals((await decode(`$1000\r\n${"x".repeat(1000)}\r\n`)).length, 1);
   assertEquals(
     (await decode(
@@ -501,6 +513,7 @@ Deno.test("what is within the limits is read", async () => {
   assertEquals((await decode(`*100\r\n${":1\r\n".repeat(100)}`)).length, 1);
   assertEquals((await decode(`%50\r\n${":1\r\n".repeat(100)}`)).length, 1);
   assertEquals((await decode(`${"*1\r\n".repeat(5)}:1\r\n`)).length, 1);
+  assertEquals((await decode(`${"|0\r\n".repeat(100)}:1\r\n`)).length, 1);
   // Each answer has all of it.
   assertEquals(
     (await decode(`$1000\r\n${"x".repeat(1000)}\r\n`.repeat(3))).length,
@@ -818,7 +831,7 @@ Deno.test("redis_client says what is wrong with an answer in one line", async ()
         'Invalid answer: expected an answer, got "HTTP/1\\.1 400 Bad Request"',
       ],
       ["$5\r\nhel", "Invalid answer: the connection ended in it"],
-      ["*4194305\r\n", "Invalid answer: it has more than 4194304 elements"],
+      ["*1048577\r\n", "Invalid answer: it has more than 1048576 elements"],
       ["*1\r\n".repeat(33), "Invalid answer: it is over 32 levels deep"],
       [
         "$536870913\r\n",
@@ -869,6 +882,31 @@ async function endedByItself(program: Program) {
   );
   return await program.ended();
 }
+
+Deno.test("redis_client does not wait for the messages of a command that was refused", async () => {
+  for (const commands of [["SUBSCRIBE"], ["SUBSCRIBE", "GET k", "MONITOR"]]) {
+    await using server = await Server.open();
+    await using program = server.start();
+    await server.accept();
+    for (const command of commands) {
+      await program.send(command);
+      await server.command();
+    }
+    await program.endInput();
+    for (const command of commands) {
+      await server.say(command === "GET k" ? ":1\r\n" : "-ERR no\r\n");
+    }
+    const { code, stdout, stderr } = await program.ended();
+    const lines = commands.map((command) =>
+      command === "GET k" ? "(integer) 1\n" : "(error) ERR no\n"
+    );
+    assertEquals({ code, stdout, stderr }, {
+      code: 1,
+      stdout: lines.join(""),
+      stderr: "",
+    });
+  }
+});
 
 Deno.test("redis_client ends with QUIT, although its input goes on", async () => {
   for (const hasSubscribed of [false, true]) {

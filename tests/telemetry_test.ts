@@ -705,6 +705,21 @@ Deno.test("--duration ends the monitor, too", async () => {
 });
 
 Deno.test({
+  name: "a monitor whose lines nobody reads any more ends, and says why",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    const [command, ...args] = commandOf("telemetry_monitor");
+    await using monitor = new Program("sh", [
+      ...["-c", '"$@" | head -n 1', "sh", command!, ...args],
+      ...["--interval", "10", "127.0.0.1:0"],
+    ]);
+    assertMatch(await monitor.line(), /^listening on /);
+    const { stderr } = await monitor.ended();
+    assertEquals(stderr, "error: Broken pipe (EPIPE)\n");
+  },
+});
+
+Deno.test({
   name: "on a terminal one line is redrawn, and never wider than that",
   ignore: Deno.build.os === "windows",
   async fn() {
@@ -775,7 +790,7 @@ Deno.test("--help says how, and what is wrong is one clear line", async () => {
       ["telemetry_sender", ["-s", "23"], `invalid --size 23: ${number}`],
       ["telemetry_sender", ["-s", "65508"], `invalid --size 65508: ${number}`],
       ["telemetry_sender", ["-r", "0.5"], `invalid --rate 0.5: ${number}`],
-      ["telemetry_sender", ["127.0.0.1:0"], "Invalid port"],
+      ["telemetry_sender", ["127.0.0.1:0"], "port 0 is nobody's"],
       ["telemetry_sender", ["nobody.invalid:1"], ".*nobody\\.invalid"],
       ["telemetry_monitor", ["-i", "0"], `invalid --interval 0: ${number}`],
       ["telemetry_monitor", ["-d", "x"], `invalid --duration x: ${number}`],

@@ -3,6 +3,7 @@ export interface ParseOptions {
   boolean?: readonly string[];
   string?: readonly string[];
   alias?: Record<string, string | readonly string[]>;
+  collect?: readonly string[];
   default?: Record<string, unknown>;
   stopEarly?: boolean;
   unknown?: (arg: string, key?: string, value?: unknown) => unknown;

@@ -7,6 +7,7 @@ import { pattern } from "../_bytes.ts";
 import { tempPath } from "../_pairs.ts";
 import { type Ended, Program } from "../_process.ts";
 import { commandOf, commandsOf, ROOT } from "../_programs.ts";
+import { checksum } from "./_checksum.ts";
 import {
   commandPath,
   type Service,
@@ -61,10 +62,8 @@ async function run(
 }
 
 /** What a file's bytes are told apart by. */
-async function checksum(file: string | Uint8Array<ArrayBuffer>) {
-  const bytes = typeof file === "string" ? await Deno.readFile(file) : file;
-  const digest = await crypto.subtle.digest("SHA-256", bytes);
-  return `${bytes.length} bytes, ${new Uint8Array(digest).toHex()}`;
+async function checksumOf(path: string): Promise<string> {
+  return await checksum(await Deno.readFile(path));
 }
 
 const connects = async (port: number) =>
@@ -113,7 +112,7 @@ Deno.test("curl and nginx: a file of 10 MiB arrives whole", async () => {
     `http://127.0.0.1:${through.port}/file`,
   ]);
   assertEquals([code, stdout, stderr], [0, `200 ${FILE.length}`, ""]);
-  assertEquals(await checksum(temp.path), await checksum(FILE));
+  assertEquals(await checksumOf(temp.path), await checksum(FILE));
   assertMatch(await stop(through), /^1 connections: 1 complete, /);
 });
 
@@ -131,7 +130,7 @@ Deno.test("curl and nginx: a connection that is kept alive takes several request
   ]);
   assertEquals([code, stderr], [0, ""]);
   assertEquals(stdout, "200 1\n404 0\n200 0\n");
-  assertEquals(await checksum(temp.path), await checksum(FILE));
+  assertEquals(await checksumOf(temp.path), await checksum(FILE));
   assertMatch(await stop(through), /^1 connections: 1 complete, /);
 });
 
@@ -162,7 +161,7 @@ Deno.test("curl and nginx: 20 requests at once", async () => {
   assertEquals(stdout, "200 1\n".repeat(20));
   const expected = await checksum(FILE);
   for (let i = 0; i < 20; i++) {
-    assertEquals(await checksum(`${temp.path}${i}`), expected);
+    assertEquals(await checksumOf(`${temp.path}${i}`), expected);
   }
   assertMatch(await stop(through), /^20 connections: 20 complete, /);
 });
@@ -224,7 +223,7 @@ async function assertEchoed(address: string, cwd: string): Promise<void> {
     ...[commandPath("socat"), address],
   ], cwd);
   assertEquals([code, stdout, stderr], [0, "", ""]);
-  assertEquals(await checksum(`${cwd}/out`), await checksum(file));
+  assertEquals(await checksumOf(`${cwd}/out`), await checksum(file));
 }
 
 Deno.test("socat on both sides: TCP to Unix, and a half-close", async () => {

@@ -10,6 +10,7 @@ import type { TcpAddr } from "../../types.ts";
 import { turn, utf8 } from "../_bytes.ts";
 import { startProgram } from "../_programs.ts";
 import { dice } from "./_serve_traffic.ts";
+import { watched } from "./_watchdog.ts";
 
 const CLIENTS = 200;
 const DYING = 20;
@@ -17,9 +18,6 @@ const LIVING = CLIENTS - DYING;
 
 /** How many messages each client has to send; the dying ones do not get that far. */
 const MESSAGES = 150;
-
-/** The test does not hang for longer, in milliseconds. */
-const PATIENCE = 150_000;
 
 /** How often descriptors are counted until there are as many as there should be: every 20 ms. */
 const TRIES = 1000;
@@ -282,16 +280,5 @@ async function soak(): Promise<void> {
 Deno.test({
   name: `${CLIENTS} clients, ${DYING} of whom die`,
   ignore: Deno.build.os !== "linux",
-  async fn() {
-    const late = Promise.withResolvers<void>();
-    const timer = setTimeout(
-      () => late.reject(new Error(`Hangs for ${PATIENCE} ms`)),
-      PATIENCE,
-    );
-    try {
-      await Promise.race([soak(), late.promise]);
-    } finally {
-      clearTimeout(timer);
-    }
-  },
+  fn: () => watched(soak),
 });

@@ -43,9 +43,7 @@ import {
   request,
   wayOf,
 } from "./_serve_traffic.ts";
-
-/** No test hangs for longer, in milliseconds. */
-const PATIENCE = 150_000;
+import { watched } from "./_watchdog.ts";
 
 /** A test that fails when it hangs. */
 function test(
@@ -56,18 +54,7 @@ function test(
   Deno.test({
     name: missing === undefined ? name : `${name} (not here: ${missing})`,
     ignore: missing !== undefined,
-    async fn() {
-      const late = Promise.withResolvers<void>();
-      const timer = setTimeout(
-        () => late.reject(new Error(`Hangs for ${PATIENCE} ms`)),
-        PATIENCE,
-      );
-      try {
-        await Promise.race([fn(), late.promise]);
-      } finally {
-        clearTimeout(timer);
-      }
-    },
+    fn: () => watched(fn),
   });
 }
 

@@ -629,6 +629,11 @@ Deno.test("dns_query --help says how, and what is wrong is one clear line", asyn
         [...server, "h\u00f6st.test"],
         "Invalid name h\u00f6st.test: expected printable ASCII; .*",
       ],
+      // One line, of which a terminal obeys nothing.
+      [
+        [...server, "a\n\x1b[31m"],
+        "Invalid name a\\\\u\\{a\\}\\\\u\\{1b\\}\\[31m: expected printable ASCII; .*",
+      ],
       [["--server", "127.0.0.1", "host.test"], "Invalid address .*no port.*"],
       [["--server", "127.0.0.1:0", "host.test"], "Invalid port: .*"],
       [

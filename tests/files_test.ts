@@ -1,9 +1,12 @@
 /** The sender and the receiver of files as they are run: with the grants that their headers name. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { once } from "node:events";
+import { connect as connectNode } from "node:net";
 import {
   BufferedReader,
   connectTcp,
+  encodeFrame,
   listenTcp,
   type TcpConn,
   writeFrame,
@@ -473,6 +476,25 @@ Deno.test("--keep serves one sender after the other, and several at once, until 
   assertEquals(await desk.list(), ["notes.txt", "photos/", "photos/a", "slow"]);
 });
 
+Deno.test("a receiver of one sender hears no other one meanwhile", async () => {
+  await using desk = await Desk.make();
+  await using receiver = await desk.receiver();
+  using first = await receiver.raw();
+  await first.say({ kind: "folder", name: "a", size: 0 });
+  assertEquals(await first.hear(), { done: true });
+  using second = await receiver.raw();
+  await second.say({ kind: "folder", name: "b", size: 0 });
+  await first.say({ kind: "folder", name: "c", size: 0 });
+  assertEquals(await first.hear(), { done: true });
+  await first.conn.closeWrite();
+  assertEquals(await first.hear(), null);
+  // It was never accepted: its end is one, or a reset.
+  assertEquals(await second.hear().catch(() => null), null);
+  const { code, stderr } = await receiver.ended();
+  assertEquals([code, stderr], [0, ""]);
+  assertEquals(await desk.list(), ["a/", "c/"]);
+});
+
 Deno.test("a receiver of one sender ends after it, also if nothing came", async () => {
   await using desk = await Desk.make();
   await using receiver = await desk.receiver();
@@ -781,11 +803,14 @@ Deno.test("more than was promised, and another checksum, leave nothing; fewer by
 Deno.test("a sender that is reset behind its last byte has not said that it was the last", async () => {
   await using desk = await Desk.make();
   await using receiver = await desk.receiver();
-  using sender = await receiver.raw();
-  await sender.say({ kind: "file", name: "f", size: 100_000, sha256: SUM });
-  await sender.content(pattern(100_000));
+  const [host, port] = receiver.address.split(":");
+  const sender = connectNode(Number(port), host);
+  const header = { kind: "file", name: "f", size: 100_000, sha256: SUM };
+  sender.write(encodeFrame(utf8(JSON.stringify(header)), FRAME));
+  sender.write(pattern(100_000));
   for await (const _ of partGrows(desk, ".f.part", 100_000));
-  sender.conn.close();
+  sender.resetAndDestroy();
+  await once(sender, "close");
   assertEquals(errorsOf(await receiver.ended()), [
     "error: f: the sender is gone after 100000 of 100000 bytes; --resume goes on there",
   ]);

@@ -9,12 +9,15 @@
  */
 
 import type { UnixDatagramAddr } from "./types.ts";
-import { interrupted } from "./_wait.ts";
+import { interrupted, sleep } from "./_wait.ts";
 import { notSupported, openingError } from "./_open.ts";
 import { begin, type Operation } from "./_operation.ts";
 import type { Caller, NativeDatagrams } from "./_datagram.ts";
 
 type Received = [Uint8Array, Deno.UnixAddr];
+
+/** How long a send may take from its look at the path on, in milliseconds: much longer than most. */
+const IN_FLIGHT = 5;
 
 /** A send that waits for its turn, or has it. */
 interface Send {
@@ -73,6 +76,17 @@ export function bindUnnamed(): Deno.DatagramConn {
  * @param size The length of the largest datagram, and one.
  */
 export async function drain(
+  native: Deno.DatagramConn,
+  path: string,
+  size: number,
+): Promise<Received[]> {
+  const came = await drainOnce(native, path, size);
+  // Whoever found it by its own name may have been in the middle of the send.
+  await sleep(IN_FLIGHT);
+  return came.concat(await drainOnce(native, path, size));
+}
+
+async function drainOnce(
   native: Deno.DatagramConn,
   path: string,
   size: number,

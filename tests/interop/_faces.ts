@@ -12,8 +12,13 @@ import type {
   UnixAddr,
   UnixDatagramAddr,
 } from "../../types.ts";
-import { bindUdp, connectUdp } from "../../udp.ts";
-import { bindUnixDatagram, connectUnix, listenUnix } from "../../unix.ts";
+import { bindUdp, connectUdp, type UdpSocket } from "../../udp.ts";
+import {
+  bindUnixDatagram,
+  connectUnix,
+  listenUnix,
+  type UnixDatagramSocket,
+} from "../../unix.ts";
 import { hasLibc } from "../_pairs.ts";
 import { unstable } from "../_process.ts";
 import { concat } from "./_checksum.ts";
@@ -292,6 +297,23 @@ export const streamFaces = {
 
 // Datagrams
 
+/** One end of the package's own datagram sockets. */
+function coreEnd(
+  socket: UdpSocket | UnixDatagramSocket,
+  send: DatagramEnd["send"],
+): DatagramEnd {
+  socket.timeout = PATIENCE;
+  return {
+    addr: socket.addr,
+    async receive() {
+      const { data, addr } = await socket.receive();
+      return { data, from: addr };
+    },
+    send,
+    [Symbol.dispose]: () => socket.close(),
+  };
+}
+
 const coreUdp = (backend: "deno" | "node"): DatagramFace => ({
   name: `core (${backend})`,
   ignore: backend === "deno" && !unstable,
@@ -299,30 +321,12 @@ const coreUdp = (backend: "deno" | "node"): DatagramFace => ({
   async bind(own) {
     if (own.transport !== "udp") throw new Error("not UDP");
     const socket = await bindUdp({ ...own, backend });
-    socket.timeout = PATIENCE;
-    return {
-      addr: socket.addr,
-      async receive() {
-        const { data, addr } = await socket.receive();
-        return { data, from: addr };
-      },
-      send: (data, to) => socket.send(data, to as UdpAddr),
-      [Symbol.dispose]: () => socket.close(),
-    };
+    return coreEnd(socket, (data, to) => socket.send(data, to as UdpAddr));
   },
   async talk(peer) {
     if (peer.transport !== "udp") throw new Error("not UDP");
     const socket = await connectUdp({ ...peer, backend });
-    socket.timeout = PATIENCE;
-    return {
-      addr: socket.addr,
-      async receive() {
-        const { data, addr } = await socket.receive();
-        return { data, from: addr };
-      },
-      send: (data) => socket.send(data),
-      [Symbol.dispose]: () => socket.close(),
-    };
+    return coreEnd(socket, (data) => socket.send(data));
   },
 });
 
@@ -331,17 +335,11 @@ async function coreUnix(
   peer?: UnixDatagramAddr,
 ): Promise<DatagramEnd> {
   const socket = await bindUnixDatagram({ path });
-  socket.timeout = PATIENCE;
-  return {
-    addr: socket.addr,
-    async receive() {
-      const { data, addr } = await socket.receive();
-      return { data, from: addr };
-    },
-    send: (data, to) =>
+  return coreEnd(
+    socket,
+    (data, to) =>
       socket.send(data, { path: pathOf((to ?? peer) as UnixDatagramAddr) }),
-    [Symbol.dispose]: () => socket.close(),
-  };
+  );
 }
 
 const coreUnixFace: DatagramFace = {

@@ -106,9 +106,16 @@ export class Program implements AsyncDisposable {
   }
 }
 
+/** The folders of programs that were written; they go when all is over. */
+const folders: string[] = [];
+addEventListener("unload", () => {
+  for (const folder of folders) Deno.removeSync(folder, { recursive: true });
+});
+
 /** Writes a program into a folder of its own. */
 async function writeProgram(source: string, name: string): Promise<string> {
   const folder = await Deno.makeTempDir();
+  folders.push(folder);
   const path = `${folder}/${name}`;
   await Deno.writeTextFile(path, source);
   return path;

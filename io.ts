@@ -65,8 +65,8 @@ export interface ReadAllOptions extends WaitOptions {
 /** How {@linkcode copy} copies. */
 export interface CopyOptions extends WaitOptions {
   /**
-   * The largest size of the buffer, in bytes from 1. By default 262,144, and up to 4,194,304 for
-   * a few connections that bring so much at once. It is small while little comes.
+   * The largest size of the buffer, in bytes from 1. By default 262,144; with a signal, and for a few
+   * connections at a time that bring so much at once, 4,194,304. It is small while little comes.
    */
   bufSize?: number;
   /** Told after each write how many bytes have been copied. What it throws ends the copy. */

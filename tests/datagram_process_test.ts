@@ -3,6 +3,7 @@
 import { assertEquals } from "@std/assert";
 import { backends } from "./_datagrams.ts";
 import { hasAbstract, hasUnix } from "./_pairs.ts";
+import { freePort } from "./_ports.ts";
 import { runDeno, unstable } from "./_process.ts";
 
 /** Programs that make `a` and `b`. */
@@ -10,7 +11,7 @@ const openers: Record<string, string> = {
   ...Object.fromEntries(backends.map((backend) => [
     `udp ${backend}`,
     `
-const make = () => sockets.bindUdp({ hostname: "127.0.0.1", backend: "${backend}" });
+const make = (port = 0) => sockets.bindUdp({ hostname: "127.0.0.1", port, backend: "${backend}" });
 `,
   ])),
   ...(unstable && hasUnix && {
@@ -64,7 +65,8 @@ console.log("disposed");
     "disposed\n",
   );
 
-  // In a process that starts no others: one that is just being started holds all descriptors for a moment.
+  // In a process that starts no others: one that is just being started holds all descriptors for a moment. And
+  // with a port that the system gives to nobody else in between.
   test(
     "the name is free when a block is left, whatever waits",
     `
@@ -72,7 +74,7 @@ const bind = (addr) => "path" in addr
   ? sockets.bindUnixDatagram({ path: addr.path, unlink: "never" })
   : sockets.bindUdp({ ...addr, backend: a.backend });
 for (let i = 0; i < 200; i++) {
-  const socket = await make();
+  const socket = await make(${freePort()});
   if (i % 4 === 1) socket.receive().catch(() => {});
   if (i % 4 === 2) {
     const abort = new AbortController();

@@ -22,7 +22,7 @@ import {
   utf8,
 } from "./_bytes.ts";
 import { canListen } from "./_pairs.ts";
-import { untilRefused } from "./_ports.ts";
+import { freePort, untilRefused } from "./_ports.ts";
 import { runDeno, unstable } from "./_process.ts";
 
 const linux = Deno.build.os === "linux";
@@ -283,7 +283,7 @@ Deno.test("a listener's port is free when its block is left", async () => {
   const { code, stdout, stderr } = await runDeno(
     ["-A"],
     `
-let addr = { hostname: "127.0.0.1", port: 0 };
+let addr = { hostname: "127.0.0.1", port: ${freePort()} };
 for (let i = 0; i < 200; i++) {
   await using listener = await sockets.listenTcp(addr);
   addr = listener.addr;

@@ -64,6 +64,8 @@ export const length: Uint32Array<ArrayBuffer> = new Uint32Array(
   LENGTH,
   1,
 );
+/** The same length, for calls that take its place. */
+export const lengthBytes: Uint8Array<ArrayBuffer> = part(LENGTH, 4);
 /** An option's value. */
 export const option: Uint8Array<ArrayBuffer> = part(OPTION, MAX_OPTION);
 export const optionInt: Int32Array<ArrayBuffer> = new Int32Array(

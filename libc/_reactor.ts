@@ -289,6 +289,17 @@ export class Side implements Readiness {
     this.update();
   }
 
+  /**
+   * A pause before a call is tried again of which nobody tells when it may succeed. It keeps the program
+   * alive as long as a wait would.
+   */
+  pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      if (!this.#wantsRef) this.#holdTimer(timer);
+    });
+  }
+
   /** A timer keeps the program alive as long as its call does. */
   #holdTimer(timer: Wait["timer"]): void {
     if (timer === undefined) return;

@@ -6,10 +6,11 @@ import { belowOf, Socket as Base } from "../_face.ts";
 import { checkAddress } from "../_sockaddr.ts";
 import { socketError } from "../_socket_error.ts";
 import * as arena from "./_arena.ts";
-import { type LibcSocket, MAX_PACKET } from "./_driver.ts";
+import type { LibcSocket } from "./_driver.ts";
 import type { ControlMessage } from "./_layout.ts";
 import { lengthOf } from "./_memory.ts";
 import type { Option } from "./_options.ts";
+import { MAX_PACKET } from "./_receiving.ts";
 
 /** What is below a socket of this driver. */
 export function libcOf(socket: object, call: string): LibcSocket {

@@ -1049,6 +1049,31 @@ test("MSG_WAITALL waits for all in every call, and MSG_PEEK leaves it there", as
   b.close();
 });
 
+test("MSG_WAITALL: what came before an error is given, and then the error", async () => {
+  for (
+    const [name, call] of [
+      ["recv", (b) => b.recv(6, MSG_WAITALL)],
+      ["recv_into", async (b) => {
+        const buffer = new Uint8Array(6);
+        return buffer.slice(0, await b.recv_into(buffer, 0, MSG_WAITALL));
+      }],
+      ["recvfrom", async (b) => (await b.recvfrom(6, MSG_WAITALL))[0]],
+      ["recvmsg", async (b) => (await b.recvmsg(6, 0, MSG_WAITALL))[0]],
+    ] satisfies [string, (b: Socket) => Promise<Uint8Array>][]
+  ) {
+    const [a, b] = await tcp();
+    await a.sendall(utf8("abc"));
+    await inTime(select([b], [], []));
+    // It takes what is there, and waits for the rest.
+    const waiting = call(b);
+    a.setoption(Options.SO_LINGER, { on: true, seconds: 0 });
+    a.close();
+    assertEquals(text(await inTime(waiting)), "abc", name);
+    await fails(() => call(b), "ECONNRESET");
+    b.close();
+  }
+});
+
 test("recvmsg() of a datagram socket ends when its receiving half is shut", async () => {
   using a = udp();
   using b = socket(AF_INET, SOCK_DGRAM);

@@ -510,6 +510,17 @@ await libc.socket().connect(full.getsockname());
 const waiting = libc.socket();
 const u = udp();
 const [a, b] = await libc.socketpair();
+// Unix sockets whose queues are full.
+const name = "\\0" + crypto.randomUUID();
+const deaf = libc.socket(libc.AF_UNIX, libc.SOCK_DGRAM);
+deaf.bind(name);
+const sender = libc.socket(libc.AF_UNIX, libc.SOCK_DGRAM);
+while (await sender.sendto(bytes(1), libc.MSG_DONTWAIT, name).catch(() => 0) > 0);
+const busy = libc.socket(libc.AF_UNIX);
+busy.bind(name + "s");
+busy.listen(0);
+await libc.socket(libc.AF_UNIX).connect(name + "s");
+const caller = libc.socket(libc.AF_UNIX);
 const log = (promise) => promise.then(console.log, console.log);
 log(server.accept());
 log(client.recv(10));
@@ -519,7 +530,10 @@ log(u.recvmsg(10));
 log(u.recvmmsg_into(bytes(10), 10));
 log(waiting.connect(full.getsockname()));
 log(a.sendall(bytes(1e7)));
-for (const socket of [server, client, conn, waiting, u, a]) socket.unref();
+log(sender.sendto(bytes(1), name));
+log(sender.sendmsg([bytes(1)], [], 0, name));
+log(caller.connect(name + "s"));
+for (const socket of [server, client, conn, waiting, u, a, sender, caller]) socket.unref();
 console.log("finished");
 `,
     "finished\n",

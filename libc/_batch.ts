@@ -5,7 +5,7 @@ import { unnamed } from "../_sockaddr.ts";
 import * as arena from "./_arena.ts";
 import { IOVEC, MMSGHDR, MSGHDR } from "./_layout.ts";
 import { lengthOf, memoryOf, offsetOf } from "./_memory.ts";
-import { AGAIN, type Again, given, spend } from "./_reactor.ts";
+import { AGAIN, type Again, given, spend } from "./_side.ts";
 import { decodeAddress, SOCKADDR_SIZE } from "./_sockaddr.ts";
 import { memory, messages } from "./_symbols.ts";
 

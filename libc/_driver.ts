@@ -31,7 +31,7 @@ import {
 import { lengthOf, viewOf } from "./_memory.ts";
 import { isInet, resolve, resolveNow } from "./_names.ts";
 import { demandAddress } from "./_permissions.ts";
-import { AGAIN, given, poll, POLLOUT } from "./_reactor.ts";
+import { AGAIN, given, poll, POLLOUT } from "./_side.ts";
 import { prepare } from "./_ready.ts";
 import { Transceiver } from "./_sending.ts";
 import { calls, seldom } from "./_symbols.ts";

@@ -8,7 +8,8 @@ import { closedResource, interrupted } from "../_wait.ts";
 import { timeoutError } from "../_waiting.ts";
 import * as arena from "./_arena.ts";
 import { checked } from "./_errno.ts";
-import { AGAIN, type Again, Polled } from "./_reactor.ts";
+import { Polled } from "./_reactor.ts";
+import { AGAIN, type Again } from "./_side.ts";
 import { decodeAddress } from "./_sockaddr.ts";
 import { calls } from "./_symbols.ts";
 

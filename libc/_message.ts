@@ -15,7 +15,7 @@ import {
   MSGHDR,
 } from "./_layout.ts";
 import { lengthOf } from "./_memory.ts";
-import { AGAIN, type Again, given } from "./_reactor.ts";
+import { AGAIN, type Again, given } from "./_side.ts";
 import { decodeAddress } from "./_sockaddr.ts";
 import { memory, messages } from "./_symbols.ts";
 

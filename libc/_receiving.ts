@@ -17,14 +17,7 @@ import { Endpoint, wait, writtenName } from "./_endpoint.ts";
 import { CHUNK, join, lengthOf, room, roomIn, viewOf } from "./_memory.ts";
 import { type ReceivedMessage, receiveMessage } from "./_message.ts";
 import { demandAllNet } from "./_permissions.ts";
-import {
-  AGAIN,
-  type Again,
-  given,
-  poll,
-  POLLIN,
-  POLLRDHUP,
-} from "./_reactor.ts";
+import { AGAIN, type Again, given, poll, POLLIN, POLLRDHUP } from "./_side.ts";
 import { calls } from "./_symbols.ts";
 
 /** How large a packet is at most that is received: no system sends larger ones. */

@@ -15,7 +15,7 @@ import { type ControlMessage, encodeControl } from "./_layout.ts";
 import { checkSize, join, lengthOf, viewOf } from "./_memory.ts";
 import { sendMessage } from "./_message.ts";
 import { type Packed, resolve } from "./_names.ts";
-import { AGAIN, type Again, given } from "./_reactor.ts";
+import { AGAIN, type Again, given } from "./_side.ts";
 import { Receiver } from "./_receiving.ts";
 import { calls } from "./_symbols.ts";
 

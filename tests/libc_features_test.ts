@@ -12,7 +12,7 @@ import { select } from "../select.ts";
 import { Poller, POLLIN, POLLPRI } from "../select.ts";
 import { serve } from "../serve.ts";
 import * as libc from "../libc/mod.ts";
-import { AGAIN } from "../libc/_reactor.ts";
+import { AGAIN } from "../libc/_side.ts";
 import { libcOf } from "../libc/_socket.ts";
 import {
   type Address,

@@ -74,22 +74,17 @@ export class Endpoint {
   }
 
   getsockname(): Address {
-    const { length, lengthBytes, name } = arena;
-    length[0] = name.length;
-    checked(
-      calls().getsockname(this.fileno(), name, lengthBytes),
-      "getsockname",
-    );
-    return writtenName() ?? unnamed(this.family);
+    return this.#nameBy("getsockname");
   }
 
   getpeername(): Address {
+    return this.#nameBy("getpeername");
+  }
+
+  #nameBy(call: "getsockname" | "getpeername"): Address {
     const { length, lengthBytes, name } = arena;
     length[0] = name.length;
-    checked(
-      calls().getpeername(this.fileno(), name, lengthBytes),
-      "getpeername",
-    );
+    checked(calls()[call](this.fileno(), name, lengthBytes), call);
     return writtenName() ?? unnamed(this.family);
   }
 }

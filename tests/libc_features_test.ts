@@ -1019,23 +1019,29 @@ test("MSG_TRUNC on a stream shows nothing of what others received", async () => 
   for (const socket of [a, b, c, d]) socket.close();
 });
 
+/** Six bytes of a stream, in every way to ask for all of them. */
+const six: Record<string, (b: Socket) => Promise<Uint8Array>> = {
+  recv: (b) => b.recv(6, MSG_WAITALL),
+  async recv_into(b) {
+    const buffer = new Uint8Array(6);
+    return buffer.slice(0, await b.recv_into(buffer, 0, MSG_WAITALL));
+  },
+  recvfrom: async (b) => (await b.recvfrom(6, MSG_WAITALL))[0],
+  async recvfrom_into(b) {
+    const buffer = new Uint8Array(6);
+    const [n] = await b.recvfrom_into(buffer, 0, MSG_WAITALL);
+    return buffer.slice(0, n);
+  },
+  recvmsg: async (b) => (await b.recvmsg(6, 0, MSG_WAITALL))[0],
+};
+
 test("MSG_WAITALL waits for all in every call, and MSG_PEEK leaves it there", async () => {
   const [a, b] = await tcp();
   const calls: [string, () => Promise<Uint8Array>][] = [
     ["peek", () => b.recv(6, MSG_WAITALL | MSG_PEEK)],
-    ["recv", () => b.recv(6, MSG_WAITALL)],
-    ["recv_into", async () => {
-      const buffer = new Uint8Array(6);
-      await b.recv_into(buffer, 0, MSG_WAITALL);
-      return buffer;
-    }],
-    ["recvfrom", async () => (await b.recvfrom(6, MSG_WAITALL))[0]],
-    ["recvfrom_into", async () => {
-      const buffer = new Uint8Array(6);
-      await b.recvfrom_into(buffer, 0, MSG_WAITALL);
-      return buffer;
-    }],
-    ["recvmsg", async () => (await b.recvmsg(6, 0, MSG_WAITALL))[0]],
+    ...Object.entries(six).map(([name, call]) =>
+      [name, () => call(b)] as [string, () => Promise<Uint8Array>]
+    ),
   ];
   for (const [name, call] of calls) {
     await a.sendall(utf8("abc"));
@@ -1050,17 +1056,7 @@ test("MSG_WAITALL waits for all in every call, and MSG_PEEK leaves it there", as
 });
 
 test("MSG_WAITALL: what came before an error is given, and then the error", async () => {
-  for (
-    const [name, call] of [
-      ["recv", (b) => b.recv(6, MSG_WAITALL)],
-      ["recv_into", async (b) => {
-        const buffer = new Uint8Array(6);
-        return buffer.slice(0, await b.recv_into(buffer, 0, MSG_WAITALL));
-      }],
-      ["recvfrom", async (b) => (await b.recvfrom(6, MSG_WAITALL))[0]],
-      ["recvmsg", async (b) => (await b.recvmsg(6, 0, MSG_WAITALL))[0]],
-    ] satisfies [string, (b: Socket) => Promise<Uint8Array>][]
-  ) {
+  for (const [name, call] of Object.entries(six)) {
     const [a, b] = await tcp();
     await a.sendall(utf8("abc"));
     await inTime(select([b], [], []));
@@ -1072,6 +1068,35 @@ test("MSG_WAITALL: what came before an error is given, and then the error", asyn
     await fails(() => call(b), "ECONNRESET");
     b.close();
   }
+});
+
+test("MSG_WAITALL: what came in time is given, and the rest is the next call's", async () => {
+  const [a, b] = await tcp();
+  b.settimeout(20);
+  for (const [name, call] of Object.entries(six)) {
+    await a.sendall(utf8("abc"));
+    assertEquals(text(await inTime(call(b))), "abc", name);
+    await fails(() => call(b), "ETIMEDOUT");
+    await a.sendall(utf8("defghi"));
+    assertEquals(text(await inTime(call(b))), "defghi", name);
+  }
+  a.close();
+  b.close();
+});
+
+test("recvmsg() that looks opens descriptors once, whatever else it is told", async () => {
+  const [a, b] = await socketpair();
+  await a.sendmsg([utf8("abc")], [rights(a.fileno())]);
+  const [data, control] = await inTime(
+    b.recvmsg(6, controlSpace(4), MSG_WAITALL | MSG_PEEK),
+  );
+  assertEquals(text(data), "abc");
+  const copies = control.map((one) => viewOf(one).getInt32(0, true));
+  assertEquals(copies.length, 1);
+  for (const copy of copies) fromfd(copy, AF_UNIX, SOCK_STREAM).close();
+  assertEquals(text(await b.recv(6)), "abc");
+  a.close();
+  b.close();
 });
 
 test("recvmsg() of a datagram socket ends when its receiving half is shut", async () => {

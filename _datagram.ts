@@ -29,6 +29,7 @@ import {
   Keeper,
   type Waiter,
   WaitQueue,
+  withCode,
 } from "./_wait.ts";
 
 /** Someone who waits for a send and may leave before its end. */
@@ -399,7 +400,7 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
     }
     return this.#timeout === undefined && signal === undefined &&
         !(to instanceof Promise)
-      ? this.native.send(data, to).then(this.#onSent)
+      ? this.native.send(data, to).then(this.#onSent, rethrow)
       : this.#sendWaiting(data, to, signal);
   }
 
@@ -438,7 +439,7 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
       const sent = await this.native.send(data, native, waiter.payload);
       sends.resolve(this.#onSent(sent), waiter);
     } catch (error) {
-      sends.reject(error, waiter);
+      sends.reject(withCode(error), waiter);
     }
   }
 
@@ -500,6 +501,11 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
     await this.#keeper.idle();
     await this.native.closed?.();
   }
+}
+
+/** A send's error, with its code where the runtime leaves it out. */
+function rethrow(error: unknown): never {
+  throw withCode(error);
 }
 
 /**

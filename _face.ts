@@ -6,6 +6,7 @@ import {
   checkInteger,
   checkPatience,
   notBytes,
+  show,
 } from "./_check.ts";
 import type { Address, Family } from "./_constants.ts";
 import type {
@@ -101,7 +102,8 @@ export class Socket<A extends Address = Address>
    * Gives the socket an address, bind(2). A stream socket on Deno's driver listens from then on.
    *
    * `""` is any address of this machine, `"localhost"` the family's loopback. Any other name is looked up
-   * while the program stands still. A path must not exist, and stays after `close()`.
+   * while the program stands still. A path must not exist, and stays after `close()`; a stream socket's goes
+   * away with it where Deno's driver has grants for the path alone, not for its folder and all of net.
    *
    * @param address The address; port 0 takes a free one, which {@linkcode Socket.getsockname} tells.
    * @throws {Error} With `code` `"EADDRINUSE"`, `"EADDRNOTAVAIL"`, `"EACCES"`, `"EINVAL"` if it has an
@@ -473,7 +475,11 @@ export class Socket<A extends Address = Address>
     if (typeof value === "number") {
       checkInteger(value, "value", -MOST - 1, 2 ** 32 - 1);
     } else if (typeof value !== "boolean" && !(value instanceof Uint8Array)) {
-      throw notBytes(value, "value");
+      throw new TypeError(
+        `Invalid value: expected an integer, a boolean or a Uint8Array, got ${
+          show(value)
+        }`,
+      );
     }
     below.setsockopt(level, option, value);
   }

@@ -43,10 +43,8 @@ import { soon } from "./_waiting.ts";
 export type Selectable = Socket<any>;
 
 /** What is looked at, of what should be a socket. */
-function look(socket: Selectable): Sides {
-  const sides = Object(socket) === socket
-    ? belowOf(socket, "select")
-    : undefined;
+function look(socket: Selectable, call: string): Sides {
+  const sides = Object(socket) === socket ? belowOf(socket, call) : undefined;
   if (sides !== undefined) return sides;
   throw new TypeError(
     `Invalid socket: expected one of socket(), got ${show(socket)}`,
@@ -118,13 +116,13 @@ export async function select<
 ): Promise<[readable: R[], writable: W[], exceptional: X[]]> {
   checkPatience(ms);
   const reading = [...read].map((socket) =>
-    [socket, look(socket).reading] as const
+    [socket, look(socket, "select").reading] as const
   );
   const writing = [...write].map((socket) =>
-    [socket, look(socket).writing] as const
+    [socket, look(socket, "select").writing] as const
   );
   const urgent = [...except].flatMap((socket) => {
-    const side = look(socket).urgent;
+    const side = look(socket, "select").urgent;
     return side === undefined ? [] : [[socket, side] as const];
   });
   const told = new Set<Readiness>();
@@ -236,7 +234,7 @@ export class Poller implements Disposable {
    * @throws {TypeError | RangeError} If an argument is wrong.
    */
   register(socket: Selectable, events: number = POLLIN | POLLOUT): void {
-    look(socket);
+    look(socket, "register");
     checkInteger(events, "events", 0, ALL_EVENTS);
     const known = this.#entries.get(socket);
     if (known !== undefined) this.#forget(known);
@@ -325,7 +323,7 @@ export class Poller implements Disposable {
     for (const [entry, events] of this.#told) {
       let sides: Sides;
       try {
-        sides = look(entry.socket);
+        sides = look(entry.socket, "poll");
       } catch {
         // Closed, and so it stays.
         continue;
@@ -361,7 +359,7 @@ export class Poller implements Disposable {
     };
     let side: Readiness | undefined;
     try {
-      side = sideOf(look(entry.socket), event);
+      side = sideOf(look(entry.socket, "poll"), event);
     } catch {
       // Whatever is called will say so.
       return tell(event | POLLNVAL);

@@ -197,12 +197,12 @@ async function connectWaiting(
  * The file at the path is ours or it is not touched. On `close()`, and when the program ends by
  * `Deno.exit`, it is removed if it is still the one that was made; after a crash it stays, and the
  * next listener removes it as stale. To be sure of that a second name beside the path is bound and
- * linked to it; peers on other libraries see that name as the server's address. Where the grants
- * cover the path only, or the second name would be too long, the path is bound directly, and then
- * Deno deletes on close whatever is at the path by that time.
+ * linked to it; peers on other libraries see that name as the server's address. Where the grants do
+ * not cover the second name, or it would be too long, the path is bound directly, and then Deno
+ * deletes on close whatever is at the path by that time.
  *
- * Needs read and write permission for the path (for its folder, to have the second name) and net
- * permission for `unix:` and the absolute path, or all of net.
+ * Needs read and write permission for the path, and net permission for `unix:` and the absolute path.
+ * The second name needs them for the folder, and all of net: `--allow-net` has no form for a folder.
  *
  * @param options Where, and how.
  * @returns The listener. Its `addr` has the path as it was given.

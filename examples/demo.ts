@@ -26,6 +26,17 @@ import {
   type StreamConn,
   type StreamListener,
 } from "@berkeley/sockets";
+import { fail, readLine, run } from "./_args.ts";
+
+const HELP = `Demo: every transport in one run, a server and a client each.
+
+Usage: demo.ts [PATH]
+
+PATH is where the Unix sockets are made, with PATH.client beside it; without it
+they have abstract names, where there are such. Unix datagrams need
+--unstable-net; UDP does without it.
+
+  -h, --help      show this help`;
 
 /** One row of the table. */
 interface Row {
@@ -234,7 +245,8 @@ function print(rows: readonly Row[]): void {
 
 /** Where the Unix sockets are, if there can be any. */
 function unixPath(): string | undefined {
-  const [path] = Deno.args;
+  const [path, ...more] = readLine(HELP).words;
+  if (more.length > 0) fail("one PATH, please");
   if (Deno.build.os === "windows") return undefined;
   if (path !== undefined) return path;
   return Deno.build.os === "linux"
@@ -242,29 +254,32 @@ function unixPath(): string | undefined {
     : undefined;
 }
 
-const rows = [await tcp("tcp", "127.0.0.1")];
-let hasIPv6 = true;
-try {
-  rows.push(await tcp("tcp6", "::1"));
-} catch (error) {
-  if (!(error instanceof Deno.errors.AddrNotAvailable)) throw error;
-  hasIPv6 = false;
-  console.log("This machine has no IPv6: tcp6 and udp6 are left out.");
-}
 const path = unixPath();
-if (path === undefined) {
-  console.log(
-    "Unix sockets are left out: there are none, or no path is given.",
-  );
-} else rows.push(await unix(path));
-rows.push(await udp("udp", "127.0.0.1"));
-if (hasIPv6) rows.push(await udp("udp6", "::1"));
-if (path !== undefined) {
+
+await run(async () => {
+  const rows = [await tcp("tcp", "127.0.0.1")];
+  let hasIPv6 = true;
   try {
-    rows.push(await unixgram(path));
+    rows.push(await tcp("tcp6", "::1"));
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotSupported)) throw error;
-    console.log("Unix datagrams need --unstable-net: unixgram is left out.");
+    if (!(error instanceof Deno.errors.AddrNotAvailable)) throw error;
+    hasIPv6 = false;
+    console.log("This machine has no IPv6: tcp6 and udp6 are left out.");
   }
-}
-print(rows);
+  if (path === undefined) {
+    console.log(
+      "Unix sockets are left out: there are none, or no path is given.",
+    );
+  } else rows.push(await unix(path));
+  rows.push(await udp("udp", "127.0.0.1"));
+  if (hasIPv6) rows.push(await udp("udp6", "::1"));
+  if (path !== undefined) {
+    try {
+      rows.push(await unixgram(path));
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotSupported)) throw error;
+      console.log("Unix datagrams need --unstable-net: unixgram is left out.");
+    }
+  }
+  print(rows);
+});

@@ -60,6 +60,10 @@ async function talk(conn: StreamConn): Promise<void> {
   // "That was all" goes to the server; what it still has to say is printed to its end.
   await conn.closeWrite();
   await printing;
+  const { bytesRead, bytesWritten } = conn;
+  if (bytesRead < bytesWritten) {
+    fail(`${bytesRead} of ${bytesWritten} bytes came back`);
+  }
 }
 
 /** Sends each line as a datagram, and again where no echo comes: either may get lost. */

@@ -19,7 +19,7 @@ import {
   type Server,
   type StreamConn,
 } from "@berkeley/sockets";
-import { readArgs, run, Stop, TRANSPORTS } from "./_args.ts";
+import { fail, readArgs, run, Stop, TRANSPORTS } from "./_args.ts";
 
 const HELP = `Echo server: sends back what it gets.
 
@@ -43,7 +43,8 @@ async function echo(conn: StreamConn): Promise<void> {
   console.log(`${bytes} bytes echoed`);
 }
 
-const { target } = readArgs(HELP);
+const { target, rest } = readArgs(HELP);
+if (rest.length > 0) fail("one ADDRESS, please");
 
 /** Listens, and serves. */
 async function start(): Promise<Server | DatagramServer> {

@@ -8,7 +8,14 @@ import type {
   UnixAddr,
 } from "../types.ts";
 import { show } from "../_check.ts";
-import { type Address, AF_UNIX, SHUT_WR, SOCK_STREAM } from "../_constants.ts";
+import {
+  type Address,
+  AF_UNIX,
+  SHUT_WR,
+  SO_ACCEPTCONN,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from "../_constants.ts";
 import { Listener } from "../_listener.ts";
 import { socketError } from "../_socket_error.ts";
 import { type NativeStream, Stream } from "../_stream.ts";
@@ -99,7 +106,9 @@ function take(socket: Socket, call: string): LibcSocket {
   }
   // Told before anything is taken.
   if (call === "toConn") below.getpeername();
-  else below.getsockname();
+  else if (!below.getsockopt(SOL_SOCKET, SO_ACCEPTCONN, undefined)) {
+    throw socketError("EINVAL", call, "it does not listen");
+  }
   return adopt(socket.detach() as number, family, type, proto);
 }
 

@@ -1262,6 +1262,7 @@ export function testBsdFace(
     assertThrows(
       () => stream.setsockopt(SOL_SOCKET, 1, "1" as never),
       TypeError,
+      "expected an integer, a boolean or a Uint8Array",
     );
     assertThrows(() => stream.getsockopt(SOL_SOCKET, 1, 0), RangeError);
     using udp = socket(AF_INET, SOCK_DGRAM);
@@ -1671,6 +1672,9 @@ export function testBsdFace(
     poller.unregister(pairs[1]![0]);
     assertEquals(await poller.poll(0), []);
     await fails(() => poller.unregister(pairs[1]![0]), "ENOENT");
+    const gone = bsd.socket();
+    gone.close();
+    assertThrows(() => poller.register(gone), Error, "register: Bad file");
     // One that is registered during the wait counts.
     const later = poller.poll();
     await turn();

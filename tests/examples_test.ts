@@ -1,8 +1,10 @@
 /** The programs that newcomers run first, as they run them. */
 
 import { assertEquals, assertMatch } from "@std/assert";
+import { readAll } from "../io.ts";
+import { listenTcp } from "../tcp.ts";
 import { bindUdp } from "../udp.ts";
-import { text } from "./_bytes.ts";
+import { text, utf8 } from "./_bytes.ts";
 import { canListen, hasAbstract, hasUnix, tempPath } from "./_pairs.ts";
 import { type Ended, Program, startPython, unstable } from "./_process.ts";
 import { assertOneLine, ROOT } from "./_programs.ts";
@@ -185,6 +187,10 @@ Deno.test("what goes wrong is one clear line", async () => {
     }
   }
   assertOneLine(
+    await run(net, "echo_server", "tcp", "127.0.0.1:0", "more"),
+    /^error: one ADDRESS, please$/m,
+  );
+  assertOneLine(
     await run([], "echo_server"),
     /^error: Cannot listen on tcp .*: Requires net access/,
   );
@@ -249,6 +255,45 @@ Deno.test({
   async fn() {
     assertDemo(await run(["--allow-net"], "demo"), /^unix(gram)?:@demo-.+$/);
   },
+});
+
+Deno.test("the demo says how, and what is wrong is one clear line", async () => {
+  const { code, stdout, stderr } = await run([], "demo", "--help");
+  assertMatch(stdout, /^Demo: .*\n\nUsage: demo\.ts \[PATH\]\n/);
+  assertEquals([code, stderr], [0, ""]);
+  for (
+    const [args, line] of [
+      [["a", "b"], /^error: one PATH, please$/m],
+      [["--loud"], /^error: unknown option --loud/],
+      [[], /^error: Cannot listen on tcp 127\.0\.0\.1:0: Requires net access/],
+    ] as const
+  ) assertOneLine(await run([], "demo", ...args), line);
+});
+
+Deno.test("an echo of a stream that does not come, or in part, is one clear line", async () => {
+  await using listener = await listenTcp({ hostname: "127.0.0.1" });
+  for (const part of ["", "hel"]) {
+    const running = run(
+      ["--allow-net"],
+      "echo_client",
+      "tcp",
+      `127.0.0.1:${listener.addr.port}`,
+      "hello",
+    );
+    const conn = await listener.accept();
+    await readAll(conn);
+    await conn.writeAll(utf8(part));
+    await conn.closeGracefully();
+    const { code, stdout, stderr } = await running;
+    assertEquals(
+      { code, stdout, stderr },
+      {
+        code: 1,
+        stdout: part,
+        stderr: `error: ${part.length} of 6 bytes came back\n`,
+      },
+    );
+  }
 });
 
 Deno.test("an echo that does not come is one clear line", async () => {

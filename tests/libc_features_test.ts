@@ -1642,6 +1642,18 @@ test("toConn() puts a stream behind a connection", async () => {
   d.close();
 });
 
+test("toListener() takes nothing from a socket that does not listen", async () => {
+  const bound = socket();
+  bound.bind(localhost);
+  const [a, b] = await tcp();
+  for (const silent of [socket(), bound, a, b]) {
+    await fails(() => toListener(silent as Socket), "EINVAL");
+    // It is the caller's still.
+    assert(silent.fileno() >= 0);
+    silent.close();
+  }
+});
+
 test("toListener() serves", async () => {
   for (const family of [AF_INET, AF_UNIX] as const) {
     const listening = socket(family as libc.Family<Address>);

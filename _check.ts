@@ -1,5 +1,7 @@
 /** Checks of arguments: a clear error before any side effect. */
 
+import { IncompleteReadError } from "./errors.ts";
+
 /** A value as an error message shows it: short, on one line, its type visible. */
 export function show(value: unknown): string {
   switch (typeof value) {
@@ -75,6 +77,23 @@ export function signalOf(
   checkOptions(options, what);
   checkSignal(options.signal);
   return options.signal;
+}
+
+/**
+ * Puts what has come where it is wanted, or hands it over with an error, if there is no room any more.
+ *
+ * @param buffer Where it is wanted; it may have been transferred or resized in a wait.
+ * @param data What has come.
+ */
+export function fill(buffer: Uint8Array, data: Uint8Array): void {
+  if (buffer.length < data.length) {
+    const error = new IncompleteReadError(data, data.length, {
+      message:
+        "The buffer was transferred or resized meanwhile: what has come is in `partial`",
+    });
+    throw Object.assign(error, { code: "EFAULT" });
+  }
+  buffer.set(data);
 }
 
 /** A TypeError for what should have been bytes. */

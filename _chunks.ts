@@ -4,6 +4,12 @@ import type { Reader } from "./types.ts";
 import { AbortableReads } from "./_abortable_reads.ts";
 import { type Lender, lenderOf } from "./_readiness.ts";
 
+/**
+ * Of data that were given to a `writeAll()` which ended before all of them went out: how many did. Only where
+ * that is known, and the writer goes on with others'.
+ */
+export const unsent: WeakMap<Uint8Array, number> = new WeakMap();
+
 /** How large a buffer is at first: most connections never have more at once. */
 const FIRST = 4096;
 
@@ -98,12 +104,21 @@ export class Chunks implements Disposable {
     }
   }
 
-  /** Gives a chunk back that will not be used because of an abort, or makes the error that hands it over. */
-  abandon(chunk: Uint8Array<ArrayBuffer>): unknown {
-    const { reason } = this.#signal!;
-    return this.#isLent && this.#lender!.giveBack(chunk, false)
+  /**
+   * Gives a chunk back that will not be used, or makes the error that hands it over.
+   *
+   * @param chunk The chunk.
+   * @param reason Why: an abort's reason, or a timeout.
+   * @param sent How many of its bytes are out.
+   */
+  abandon(
+    chunk: Uint8Array<ArrayBuffer>,
+    reason: unknown,
+    sent: number,
+  ): unknown {
+    return sent === 0 && this.#isLent && this.#lender!.giveBack(chunk, false)
       ? reason
-      : this.#reads.error(reason, chunk, undefined);
+      : this.#reads.error(reason, chunk.subarray(sent), undefined);
   }
 
   /** Waits no more. */

@@ -309,7 +309,7 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
   }
 
   get [readiness](): Readiness {
-    const isReady = () => this.#closed || this.#keeper.settled;
+    const isReady = () => this.#closed || this.#hasWanted;
     return {
       get ready() {
         return isReady();
@@ -331,6 +331,7 @@ export abstract class Datagrams<R, A extends SocketAddr, D>
     const outcome = this.#keeper.outcome;
     if (outcome === undefined || "error" in outcome) return undefined;
     const [view, from] = outcome.value;
+    if (!this.admits(from)) return undefined;
     const { largest } = this.#sizes;
     return {
       data: view.subarray(0, largest) as Uint8Array<ArrayBuffer>,

@@ -209,6 +209,11 @@ export class DenoStream implements DriverSocket {
           toEndpoint(this.#family, address),
           { ...this.#options.settings, ...options },
         );
+      // It may have been closed in the very turn in which it was connected.
+      if (this.#isClosed) {
+        conn.close();
+        throw interrupted("Socket");
+      }
       this.#options.connected();
       this.#take(conn);
     } catch (error) {
@@ -474,9 +479,10 @@ export class DenoStream implements DriverSocket {
 
   /** What was taken goes out, as the system does it after its close(2), but not for ever. */
   async #closeConn(conn: Conn): Promise<void> {
-    if (!this.#gate.ready) {
+    // Without anything taken the gate is shut for a moment too: where a connect is just done.
+    if (!this.#gate.ready && this.#sending !== undefined) {
       const over = new AbortController();
-      const out = this.#sending?.catch(() => {}).then(() => over.abort());
+      const out = this.#sending.catch(() => {}).then(() => over.abort());
       await Promise.race([out, sleep(LINGER, over.signal)]);
     }
     conn.close();

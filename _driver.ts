@@ -55,7 +55,16 @@ export interface DriverSocket {
     patience: Patience,
   ): Promise<[bytes: number, address: Address]>;
   send(data: Uint8Array, flags: number, patience: Patience): Promise<number>;
-  sendall(data: Uint8Array, flags: number, patience: Patience): Promise<void>;
+  /**
+   * With `onSent` it tells how many bytes are out so far, where more can be sent after it has failed in its
+   * middle.
+   */
+  sendall(
+    data: Uint8Array,
+    flags: number,
+    patience: Patience,
+    onSent?: (sent: number) => void,
+  ): Promise<void>;
   sendto(
     data: Uint8Array,
     flags: number,

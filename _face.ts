@@ -5,6 +5,7 @@ import {
   checkBoolean,
   checkInteger,
   checkPatience,
+  fill,
   notBytes,
   show,
 } from "./_check.ts";
@@ -272,7 +273,7 @@ export class Socket<A extends Address = Address>
         return below.recvInto(buffer, size, flags, this.#patience);
       }
       return below.recv(size, flags, this.#patience).then((data) => {
-        buffer.set(data);
+        fill(buffer, data);
         return data.length;
       });
     } catch (error) {
@@ -331,7 +332,7 @@ export class Socket<A extends Address = Address>
         ) as Promise<[number, A]>;
       }
       return this.recvfrom(size, flags).then(([data, address]) => {
-        buffer.set(data);
+        fill(buffer, data);
         return [data.length, address];
       });
     } catch (error) {
@@ -369,8 +370,8 @@ export class Socket<A extends Address = Address>
    *
    * @param data The bytes; they must not change meanwhile.
    * @param flags As for {@linkcode Socket.send}.
-   * @throws {Error} As {@linkcode Socket.send}. After a timeout it is unknown how much was sent, and the
-   * socket takes no more.
+   * @throws {Error} As {@linkcode Socket.send}. After a timeout it is unknown how much was sent, and on
+   * Deno's driver the socket takes no more.
    */
   sendall(data: Uint8Array, flags: number = 0): Promise<void> {
     try {
@@ -556,7 +557,8 @@ export class Socket<A extends Address = Address>
       {
         recv: (size) => below().recv(size, 0, this.#patience),
         send: (data) => below().send(data, 0, this.#patience),
-        sendall: (data) => below().sendall(data, 0, this.#patience),
+        sendall: (data, onSent) =>
+          below().sendall(data, 0, this.#patience, onSent),
         release: () => {
           this.#files--;
           this.#closeUnused();

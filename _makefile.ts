@@ -7,7 +7,8 @@ import { socketError } from "./_socket_error.ts";
 export interface FileSocket {
   recv(bufsize: number): Promise<Uint8Array<ArrayBuffer>>;
   send(data: Uint8Array): Promise<number>;
-  sendall(data: Uint8Array): Promise<void>;
+  /** `onSent` is told how many bytes are out so far, where more can be sent after a failure. */
+  sendall(data: Uint8Array, onSent: (sent: number) => void): Promise<void>;
   /** The file is closed. */
   release(): void;
 }
@@ -58,8 +59,8 @@ export function checkMode(mode: string): Mode {
  * A file object over a socket, of text or of bytes: buffered, with lines that keep their `"\n"`.
  *
  * Calls are made in their order, so none need wait for the one before it. A read that times out, or would
- * block, rejects and loses nothing; after a write or flush that timed out in its middle the socket takes no
- * more. Closing it sends what is buffered, and leaves the socket open.
+ * block, rejects and loses nothing. A write or flush that timed out in its middle goes on with the next one on
+ * the C library's sockets; on Deno's the socket takes no more. Closing it sends what is buffered, and leaves the socket open.
  */
 export interface SocketFile<
   T extends string | Uint8Array,
@@ -311,11 +312,17 @@ abstract class Base<
   #flush(): Promise<void> {
     return this.#writes.take(async () => {
       while (this.#pending.length > 0) {
-        const [first] = this.#pending;
-        // It stays where it is until it is out: a call that would block loses nothing.
-        await this.#socket.sendall(first!);
-        this.#pending.shift();
-        this.#pendingBytes -= first!.length;
+        const first = this.#pending[0]!;
+        let out = 0;
+        try {
+          await this.#socket.sendall(first, (sent) => out = sent);
+          out = first.length;
+        } finally {
+          // What is not out stays where it is: a call that would block loses nothing.
+          if (out === first.length) this.#pending.shift();
+          else this.#pending[0] = first.subarray(out);
+          this.#pendingBytes -= out;
+        }
       }
     });
   }

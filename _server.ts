@@ -136,11 +136,8 @@ export function tell<T>(
   error: unknown,
   about?: T,
 ): void {
-  try {
-    onError(error, about);
-  } catch {
-    // There is nobody left who could be told.
-  }
+  // There is nobody left who could be told of its errors, now or later.
+  Promise.try(onError, error, about).catch(() => {});
 }
 
 /** Only peers with IP addresses can be told apart by them. */

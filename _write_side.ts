@@ -6,6 +6,7 @@
 import { errorCode, isClosedError } from "./errors.ts";
 import type { WaitOptions } from "./types.ts";
 import { notBytes, signalOf } from "./_check.ts";
+import { unsent } from "./_chunks.ts";
 import {
   closedResource,
   interrupted,
@@ -307,7 +308,10 @@ export class WriteSide {
 
   /** A caller has left. If its bytes are on their way, how many of them arrive is unknown. */
   #abandon(waiter: Waiter<Job>, reason: unknown): void {
-    if (waiter !== this.#running) return;
+    if (waiter !== this.#running) {
+      unsent.set(waiter.payload.data, 0);
+      return;
+    }
     this.#running = undefined;
     const error = new Deno.errors.BrokenPipe(
       "Cannot write: an earlier write was abandoned in its middle, so the position in the stream is unknown; close the connection",

@@ -44,6 +44,7 @@ import {
   checkOptions,
   checkReader,
   checkText,
+  fill,
   notBytes,
   show,
   signalOf,
@@ -278,7 +279,7 @@ export class BufferedReader implements KeepingReader {
     return await this.#inTurn(signal, async () => {
       const bytes = await this.#buffer.whole(0, length, signal);
       if (buffer === undefined) return bytes;
-      buffer.set(bytes);
+      fill(buffer, bytes);
       return buffer;
     });
   }

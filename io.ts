@@ -38,8 +38,8 @@ import {
   show,
   signalOf,
 } from "./_check.ts";
-import { Chunks } from "./_chunks.ts";
-import { AbortableReads } from "./_abortable_reads.ts";
+import { Chunks, unsent } from "./_chunks.ts";
+import { AbortableReads, keeps } from "./_abortable_reads.ts";
 
 /** How much {@linkcode readAll} takes unless told otherwise: 64 MiB. */
 const DEFAULT_LIMIT = 64 * 1024 * 1024;
@@ -86,7 +86,11 @@ export type Duplex = Reader & Writer & HalfCloser;
 
 /** How {@linkcode toReadableStream} ends. */
 export interface ToReadableStreamOptions {
-  /** Told when the stream is cancelled. By default nothing happens: the reader is the caller's. */
+  /**
+   * Told when the stream is cancelled. By default the reader is the caller's: a connection of this package
+   * keeps the read that is under way for its next reader. With a function of yours that read goes on, and
+   * what it brings is dropped.
+   */
   cancel?: (reason: unknown) => void | Promise<void>;
 }
 
@@ -291,7 +295,10 @@ export async function writeAll(
   }
   for (const piece of pieces) {
     for (let sent = 0; sent < piece.length;) {
-      signal?.throwIfAborted();
+      if (signal?.aborted) {
+        unsent.set(piece, sent);
+        throw signal.reason;
+      }
       const n = await writer.write(sent === 0 ? piece : piece.subarray(sent));
       if (!(n > 0 && n <= piece.length - sent)) {
         throw new Deno.errors.WriteZero(
@@ -314,9 +321,9 @@ export async function writeAll(
  * @param writer Where the bytes go.
  * @param options The buffer's size, a signal, who is told of the progress.
  * @returns How many bytes were copied.
- * @throws {IncompleteReadError} If the signal came between a read and its write: `partial` has the
- * bytes that were read and not written, `cause` is the reason. If nothing is lost, the reason itself is
- * thrown.
+ * @throws {IncompleteReadError} If the signal came, or the writer's timeout ran out, between a read and
+ * its write: `partial` has the bytes that were read and not written, `cause` is the reason. If nothing is
+ * lost, the reason itself is thrown.
  * @throws {RangeError} If the buffer's size is not a whole number from 1.
  * @throws {TypeError} If the reader, the writer or an option is of the wrong type.
  *
@@ -358,8 +365,13 @@ export async function copy(
     const chunk = await chunks.next();
     if (chunk === null) return bytes;
     // Between its read and its write a chunk is nobody's but ours.
-    if (signal?.aborted) throw chunks.abandon(chunk);
-    await writeAll(writer, chunk, writing);
+    if (signal?.aborted) throw chunks.abandon(chunk, signal.reason, 0);
+    try {
+      await writeAll(writer, chunk, writing);
+    } catch (error) {
+      const sent = unsent.get(chunk);
+      throw sent === undefined ? error : chunks.abandon(chunk, error, sent);
+    }
     chunks.reuse(chunk);
     bytes += chunk.length;
     onProgress?.(bytes);
@@ -467,7 +479,11 @@ export function toReadableStream(
   checkReader(reader);
   checkOptions(options, "toReadableStream");
   const { cancel } = options;
-  const reads = new AbortableReads(reader, undefined);
+  // By default a cancel ends the read that is under way, if the reader keeps it for the next one.
+  const stop = cancel === undefined && keeps(reader)
+    ? new AbortController()
+    : undefined;
+  const reads = new AbortableReads(reader, stop?.signal);
   return new ReadableStream({
     type: "bytes",
     autoAllocateChunkSize: CHUNK,
@@ -479,7 +495,7 @@ export function toReadableStream(
       if (n === null) controller.close();
       request.respond(n ?? 0);
     },
-    ...(cancel && { cancel }),
+    cancel: cancel ?? (() => stop?.abort()),
   }, { highWaterMark: 0 });
 }
 

@@ -160,6 +160,7 @@ export const POLLNVAL: number = 0x020;
 const ALL_EVENTS = 0x03f;
 /** What can be watched. */
 const WATCHED = [POLLIN, POLLPRI, POLLOUT];
+const ALL_WATCHED = POLLIN | POLLPRI | POLLOUT;
 
 /** Which side an event is seen on. */
 function sideOf(
@@ -325,7 +326,8 @@ export class Poller implements Disposable {
       try {
         sides = look(entry.socket, "poll");
       } catch {
-        // Closed, and so it stays.
+        // Closed, and so it stays: whatever is called says so.
+        this.#told.set(entry, entry.events & ALL_WATCHED | POLLNVAL);
         continue;
       }
       let still = 0;

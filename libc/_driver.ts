@@ -5,6 +5,7 @@ import {
   AF_INET,
   AF_INET6,
   AF_UNIX,
+  SHUT_RD,
   SHUT_WR,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
@@ -111,15 +112,17 @@ export class LibcSocket extends Transceiver implements DriverSocket {
   }
 
   shutdown(how: number): Promise<void> {
-    try {
+    const { reading, writing } = this.polled;
+    const shut = () => {
       checked(calls().shutdown(this.fileno(), how), "shutdown");
       this.isDeaf ||= how !== SHUT_WR;
       // Those who wait are told.
-      this.polled.reading.pump();
-      return Promise.resolve();
-    } catch (error) {
-      return Promise.reject(error);
-    }
+      reading.pump();
+    };
+    // What waits to be sent goes first.
+    return how === SHUT_RD
+      ? reading.now("shutdown", shut)
+      : writing.do("shutdown", null, shut);
   }
 
   // Options

@@ -2,6 +2,8 @@
 
 import {
   type Address,
+  AF_UNIX,
+  MSG_CTRUNC,
   MSG_DONTWAIT,
   MSG_ERRQUEUE,
   MSG_PEEK,
@@ -172,7 +174,8 @@ export class Receiver extends Endpoint {
     if (flags & MSG_PEEK) return this.#lookAtAll(size, flags, patience);
     const one = flags & ~MSG_WAITALL;
     let all = new Uint8Array(Math.min(size, CHUNK));
-    return this.#gather("recv", size, wait(flags, patience), (got) => {
+    const isAll = (got: number) => got === size;
+    return this.#gather("recv", wait(flags, patience), isAll, (got) => {
       if (got === all.length) {
         const larger = new Uint8Array(Math.min(size, 4 * got));
         larger.set(all);
@@ -197,7 +200,8 @@ export class Receiver extends Endpoint {
       });
     }
     const one = flags & ~MSG_WAITALL;
-    return this.#gather("recv_into", size, wait(flags, patience), (got) => {
+    const isAll = (got: number) => got === size;
+    return this.#gather("recv_into", wait(flags, patience), isAll, (got) => {
       // Transferred away, or shrunk to less than there is in it: the rest stays for the next call.
       if (lengthOf(buffer) <= got) roomIn(buffer, size, "recv_into");
       return this.#receive(viewOf(buffer, got), size - got, one);
@@ -235,22 +239,22 @@ export class Receiver extends Endpoint {
    * Receives piece by piece, until all is there, or the stream or the time ends; then what has come.
    *
    * @param call The call's name.
-   * @param size How many bytes are all.
    * @param patience How long to wait.
+   * @param isAll Whether so many bytes are all.
    * @param next Receives what follows so many bytes, and gives how many they were: 0 at the end.
    * @param soFar What so many bytes are to the caller.
    */
   #gather<T>(
     call: string,
-    size: number,
     patience: Patience,
+    isAll: (got: number) => boolean,
     next: (got: number) => number | Again,
     soFar: (got: number) => T,
   ): Promise<T> {
     let got = 0;
     return this.polled.reading.do(call, patience, () => {
       try {
-        while (got < size) {
+        while (!isAll(got)) {
           const n = next(got);
           if (n === AGAIN) return n;
           if (n === 0) break;
@@ -374,11 +378,16 @@ export class Receiver extends Endpoint {
       return reading.do("recvmsg", patient, receive);
     }
     const pieces: ReceivedMessage[] = [];
-    return this.#gather("recvmsg", size, patient, (got) => {
+    // What comes with bytes of a Unix socket ends the call, as in the kernel: unix(7) calls it a barrier.
+    let isBarrier = false;
+    const isAll = (got: number) => got === size || isBarrier;
+    return this.#gather("recvmsg", patient, isAll, (got) => {
       const most = Math.min(size - got, CHUNK);
       const piece = this.#receiveMessage(most, controlSize, flags);
       if (piece === AGAIN) return piece;
       pieces.push(piece);
+      isBarrier = this.family === AF_UNIX &&
+        (piece.control.length > 0 || (piece.flags & MSG_CTRUNC) !== 0);
       return piece.data.length;
     }, () => ({
       ...pieces.at(-1)!,

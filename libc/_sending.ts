@@ -78,6 +78,7 @@ export class Transceiver extends Receiver {
     data: Uint8Array,
     flags: number,
     patience: Patience,
+    onSent?: (sent: number) => void,
   ): Promise<void> {
     const size = lengthOf(data);
     let sent = 0;
@@ -88,6 +89,7 @@ export class Transceiver extends Receiver {
         const n = Transceiver.#trySend(this, rest, size - sent, flags);
         if (n === AGAIN) return n;
         sent += n;
+        onSent?.(sent);
       } while (sent < size);
       return undefined;
     });

@@ -1295,6 +1295,30 @@ export function testBsdFace(
     await fails(() => writer.read(), "EBADF");
   });
 
+  test("makefile(): what would block, or times out, is never sent twice", async () => {
+    for (const ms of [0, 20]) {
+      const [a, b] = await bsd.socketpair();
+      a.settimeout(ms);
+      const file = a.makefile("wb");
+      const data = pattern(1_000_000);
+      await file.write(data).catch(() => {});
+      // Now somebody reads.
+      const receiving = receiveAll(b);
+      for (let isOut = false; !isOut;) {
+        const error = await file.flush().then(() => undefined, (e) => e);
+        // Deno's driver takes no more after a timeout in the middle.
+        isOut = error === undefined || errorCode(error) === "EPIPE";
+        if (!isOut) await turn();
+      }
+      await file.close().catch(() => {});
+      a.close();
+      const got = await inTime(receiving);
+      assertEquals(got, data.subarray(0, got.length));
+      if (driver === "libc") assertEquals(got.length, data.length);
+      b.close();
+    }
+  });
+
   each("makefile(): bytes, in all buffering modes", async (family, place) => {
     const data = pattern(100_000);
     for (const buffering of [-1, 0, 2, 4096]) {
@@ -1636,6 +1660,15 @@ export function testBsdFace(
     a.close();
     b.close();
     assertEquals(await poller.poll(), [[a, POLLIN | POLLNVAL]]);
+    // The same for one that is closed while somebody waits for it.
+    const [c, d] = await bsd.socketpair();
+    using other = new Poller();
+    other.register(c, POLLIN);
+    const waiting = other.poll();
+    await turn();
+    c.close();
+    assertEquals(await inTime(waiting), [[c, POLLIN | POLLNVAL]]);
+    d.close();
     assertThrows(() => poller.modify(a, POLLIN), Deno.errors.BadResource);
   });
 

@@ -7,9 +7,10 @@ import {
   assertMatch,
   assertThrows,
 } from "@std/assert";
-import { errorCode, isTimeoutError } from "../errors.ts";
+import { errorCode, IncompleteReadError, isTimeoutError } from "../errors.ts";
 import * as bsd from "../socket.ts";
 import { select } from "../select.ts";
+import { listenTcp } from "../tcp.ts";
 import type { StreamConn } from "../types.ts";
 import { pattern, rejection, text, turn, utf8 } from "./_bytes.ts";
 import { canListen } from "./_pairs.ts";
@@ -731,4 +732,66 @@ Deno.test("a small recv() costs no large buffer", async () => {
   client.close();
   conn.close();
   assertInstanceOf(data, Uint8Array);
+});
+
+Deno.test("close() in whatever turn a connect succeeds leaves no connection", async () => {
+  await using listener = await listenTcp({ hostname: "127.0.0.1" });
+  for (let turns = 0; turns < 12; turns++) {
+    const client = socket();
+    const { port } = listener.addr;
+    const connecting = client.connect(["127.0.0.1", port])
+      .then(() => undefined, errorCode);
+    using peer = await listener.accept();
+    for (let i = 0; i < turns; i++) await undefined;
+    client.close();
+    const code = await connecting;
+    assert(code === undefined || code === "EINTR", code);
+    peer.timeout = 60_000;
+    assertEquals(await peer.read(new Uint8Array(1)), null);
+    await client[Symbol.asyncDispose]();
+  }
+});
+
+Deno.test("a stranger's datagram is nothing to a socket that has a peer", async () => {
+  using server = socket(AF_INET, SOCK_DGRAM);
+  using stranger = socket(AF_INET, SOCK_DGRAM);
+  using peer = socket(AF_INET, SOCK_DGRAM);
+  server.bind(["127.0.0.1", 0]);
+  peer.bind(["127.0.0.1", 0]);
+  server.setblocking(false);
+  // From now on something is received ahead.
+  assertEquals(errorCode(await rejection(server.recv(9))), "EAGAIN");
+  await stranger.sendto(utf8("stray"), server.getsockname());
+  assertEquals(await select([server], [], []), [[server], [], []]);
+  await server.connect(peer.getsockname());
+  assertEquals(await select([server], [], [], 0), [[], [], []]);
+  assertEquals(
+    errorCode(await rejection(server.recv(9, bsd.MSG_PEEK))),
+    "EAGAIN",
+  );
+  assertEquals(errorCode(await rejection(server.recv(9))), "EAGAIN");
+  await peer.sendto(utf8("peer's"), server.getsockname());
+  assertEquals(await select([server], [], []), [[server], [], []]);
+  assertEquals(text(await server.recv(9, bsd.MSG_PEEK)), "peer's");
+  assertEquals(text(await server.recv(9)), "peer's");
+});
+
+Deno.test("a buffer that shrinks during the wait: what has come is handed over", async () => {
+  const [client, conn] = await connected();
+  const calls: ((buffer: Uint8Array) => Promise<unknown>)[] = [
+    (buffer) => conn.recv_into(buffer),
+    (buffer) => conn.recvfrom_into(buffer),
+  ];
+  for (const call of calls) {
+    const memory = new ArrayBuffer(8, { maxByteLength: 8 });
+    const waiting = rejection(call(new Uint8Array(memory)));
+    memory.resize(4);
+    await client.sendall(utf8("received"));
+    const error = await waiting;
+    assertInstanceOf(error, IncompleteReadError);
+    assertEquals(text(error.partial), "received");
+    assertEquals(errorCode(error), "EFAULT");
+  }
+  client.close();
+  conn.close();
 });

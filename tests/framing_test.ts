@@ -1019,3 +1019,21 @@ Deno.test("writers' frames and lines do not mix", async () => {
   a.close();
   b.close();
 });
+
+Deno.test("readExact() into a buffer that shrinks meanwhile hands over what has come", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const late = source("received");
+  const reader = new BufferedReader({
+    async read(p) {
+      await promise;
+      return await late.read(p);
+    },
+  });
+  const memory = new ArrayBuffer(8, { maxByteLength: 8 });
+  const reading = rejection(reader.readExact(new Uint8Array(memory)));
+  memory.resize(4);
+  resolve();
+  const error = await reading;
+  assertInstanceOf(error, IncompleteReadError);
+  assertEquals(text(error.partial), "received");
+});

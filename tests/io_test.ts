@@ -666,3 +666,77 @@ Deno.test("a foreign reader that says what cannot be", async () => {
     "on purpose",
   );
 });
+
+testEach(
+  "a cancelled toReadableStream() leaves its bytes to the next reader",
+  async ({ a, b }) => {
+    const reader = toReadableStream(b).getReader();
+    const reading = reader.read();
+    await turn();
+    await reader.cancel();
+    assertEquals((await reading).done, true);
+    await a.writeAll(utf8("hello"));
+    b.timeout = 60_000;
+    assertEquals(await readText(b, 5), "hello");
+    await a.writeAll(utf8("again"));
+    await a.closeWrite();
+    assertEquals(
+      await new Response(toReadableStream(b)).text(),
+      "again",
+    );
+  },
+);
+
+Deno.test("copy() that is given up before its write begins loses no byte", async () => {
+  for (const how of ["signal", "timeout"]) {
+    const [source, reader] = pair();
+    const [writer, sink] = pair({ capacity: 4 });
+    // It has the turn, and nobody reads.
+    const first = writer.writeAll(utf8("0123456789"));
+    await source.writeAll(utf8("precious"));
+    const abort = new AbortController();
+    if (how === "timeout") writer.timeout = 20;
+    const copying = rejection(
+      copy(reader, writer, how === "signal" ? { signal: abort.signal } : {}),
+    );
+    while (reader.bytesRead < 8) await turn();
+    abort.abort("enough");
+    const error = await copying;
+    writer.timeout = undefined;
+    await source.closeWrite();
+    if (how === "signal") {
+      // They were lent, and are the next reader's.
+      assertEquals(error, "enough");
+      assertEquals(await readText(reader), "precious");
+    } else {
+      assertInstanceOf(error, IncompleteReadError);
+      assertEquals(text(error.partial), "precious");
+      assert(isTimeoutError(error));
+      assertEquals(await readText(reader), null);
+    }
+    // The other's bytes are whole, and the writer goes on.
+    const reading = readAll(sink);
+    await first;
+    await writer.writeAll(utf8("-ok"));
+    await writer.closeWrite();
+    assertEquals(text(await reading), "0123456789-ok");
+    for (const end of [source, reader, writer, sink]) end.close();
+  }
+});
+
+Deno.test("copy() that is given up in the middle of a chunk hands over its rest", async () => {
+  const abort = new AbortController();
+  const error = await rejection(copy(
+    readerOf(utf8("precious")),
+    {
+      write() {
+        abort.abort("enough");
+        return Promise.resolve(3);
+      },
+    },
+    { signal: abort.signal },
+  ));
+  assertInstanceOf(error, IncompleteReadError);
+  assertEquals(text(error.partial), "cious");
+  assertEquals(error.cause, "enough");
+});

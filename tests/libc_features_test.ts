@@ -1084,6 +1084,50 @@ test("MSG_WAITALL: what came in time is given, and the rest is the next call's",
   b.close();
 });
 
+test("MSG_WAITALL of recvmsg() ends with what comes beside the bytes of a Unix socket", async () => {
+  const [a, b] = await socketpair();
+  for (const size of [controlSpace(4), 0]) {
+    await a.sendmsg([utf8("abc")], [rights(a.fileno())]);
+    await a.sendmsg([utf8("defghij")]);
+    const [data, control, flags] = await inTime(
+      b.recvmsg(10, size, MSG_WAITALL),
+    );
+    assertEquals(text(data), "abc");
+    assertEquals(control.length, size === 0 ? 0 : 1);
+    assertEquals((flags & libc.MSG_CTRUNC) !== 0, size === 0);
+    for (const one of control) {
+      fromfd(viewOf(one).getInt32(0, true), AF_UNIX, SOCK_STREAM).close();
+    }
+    assertEquals(text(await b.recv(7)), "defghij");
+  }
+  a.close();
+  b.close();
+});
+
+test("shutdown() and closeWrite() come behind what waits to be sent", async () => {
+  const [a, b] = await tcp();
+  const data = pattern(20_000_000);
+  const sending = a.sendall(data);
+  const shut = a.shutdown(SHUT_WR);
+  const got = await inTime(b.recv(data.length + 1, MSG_WAITALL));
+  assertEquals(got.length, data.length);
+  await sending;
+  await shut;
+  a.close();
+  b.close();
+  const [c, d] = (await socketpair()).map((one) => toConn(one));
+  await c!.write(pattern(1_000_000));
+  const [n, all] = await inTime(Promise.all([
+    c!.write(pattern(1000)),
+    readAll(d!),
+    c!.closeWrite(),
+  ]));
+  assertEquals(n, 1000);
+  assertEquals(all.length, c!.bytesWritten);
+  c!.close();
+  d!.close();
+});
+
 test("recvmsg() that looks opens descriptors once, whatever else it is told", async () => {
   const [a, b] = await socketpair();
   await a.sendmsg([utf8("abc")], [rights(a.fileno())]);

@@ -514,3 +514,18 @@ console.log("free");
     stderr: "",
   });
 });
+
+Deno.test("what onError throws is thrown nowhere, nor what its promise rejects with", async () => {
+  let told = 0;
+  await using server = await start(() => {
+    throw new Error("on purpose");
+  }, {
+    // deno-lint-ignore require-await
+    onError: async () => {
+      told++;
+      throw new Error("on purpose, too");
+    },
+  });
+  for (let i = 0; i < 3; i++) assertEquals(await ask(server.addr, ""), "");
+  while (told < 3) await turn();
+});

@@ -59,8 +59,9 @@ export function checkMode(mode: string): Mode {
  * A file object over a socket, of text or of bytes: buffered, with lines that keep their `"\n"`.
  *
  * Calls are made in their order, so none need wait for the one before it. A read that times out, or would
- * block, rejects and loses nothing. A write or flush that timed out in its middle goes on with the next one on
- * the C library's sockets; on Deno's the socket takes no more. Closing it sends what is buffered, and leaves the socket open.
+ * block, rejects and loses nothing. A write or flush that timed out in its middle goes on with the next one
+ * on the C library's sockets; on Deno's the socket takes no more. Closing it sends what is buffered, and
+ * leaves the socket open.
  */
 export interface SocketFile<
   T extends string | Uint8Array,

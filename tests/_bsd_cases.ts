@@ -79,7 +79,7 @@ function untilGone(address: Bsd.Address): Promise<void> {
 async function inTime<T>(call: Promise<T>): Promise<T> {
   let id;
   const late = new Promise<never>((_, reject) => {
-    id = setTimeout(() => reject(new Error("it waits")), 10_000);
+    id = setTimeout(() => reject(new Error("it waits")), 60_000);
   });
   try {
     return await Promise.race([call, late]);

@@ -1034,7 +1034,7 @@ console.log((await other.connect(server.getsockname()).catch((error) => error)).
   );
   assertEquals(await program.line(), "accepts");
   // It stands still, or it is done before long.
-  const timer = setTimeout(() => program.kill("SIGKILL"), 10_000);
+  const timer = setTimeout(() => program.kill("SIGKILL"), 60_000);
   const { code, stdout, stderr } = await program.ended();
   clearTimeout(timer);
   assertEquals({ code, stdout: stdout.split("\n").sort(), stderr }, {

@@ -67,7 +67,7 @@ export interface ServeOptions<C> extends ServerOptions {
   maxLifetime?: number | undefined;
   /**
    * Told of what a handler threw, with its connection, and of an error that ended a listener. By default
-   * `console.error`. What it throws is thrown nowhere.
+   * `console.error`. What it throws, or its promise rejects with, is thrown nowhere.
    */
   onError?: (error: unknown, conn?: C) => void;
 }
@@ -77,7 +77,10 @@ export interface ServeDatagramsOptions<A extends SocketAddr>
   extends ServerOptions {
   /** How many handlers are at work at once, from 1; 1,000 by default. Datagrams beyond are dropped. */
   maxHandlers?: number;
-  /** Told of what a handler threw, with its datagram, and of an error that ended the socket. */
+  /**
+   * Told of what a handler threw, with its datagram, and of an error that ended the socket. By default
+   * `console.error`. What it throws, or its promise rejects with, is thrown nowhere.
+   */
   onError?: (error: unknown, datagram?: Datagram<A>) => void;
 }
 

@@ -90,7 +90,7 @@ export class LibcSocket extends Transceiver implements DriverSocket {
       return number === EAGAIN ? AGAIN : number;
     });
     if (number === 0) {
-      this.hasPeer();
+      this.hearPeerAlone();
       return;
     }
     if (number === AGAIN) throw systemError(EAGAIN, "connect");

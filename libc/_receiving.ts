@@ -39,8 +39,8 @@ export class Receiver extends Endpoint {
   /** Whether the receiving half is shut: of datagrams the kernel says so only to calls that wait in it. */
   isDeaf = false;
 
-  /** It hears its peer alone from now on. */
-  hasPeer(): void {
+  /** From now on it has a peer, and hears nobody else. */
+  hearPeerAlone(): void {
     this.#mayOverhear = false;
   }
 

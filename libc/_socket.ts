@@ -59,7 +59,8 @@ export class Socket<A extends Address = Address> extends Base<A> {
   }
 
   /**
-   * Receives a message with its control messages, recvmsg(2).
+   * Receives a message with its control messages, recvmsg(2). With `MSG_WAITALL` it waits for all of
+   * `bufsize`, or the end; on a Unix socket what comes beside the bytes, such as descriptors, ends it too.
    *
    * @param bufsize How many bytes of data at most.
    * @param ancbufsize How many bytes of control messages at most, 0 to 32,768: `controlSpace()` tells what
